@@ -1,0 +1,120 @@
+//! What our own calls fail with, beyond the gRPC code: carried in metadata, so that a caller can
+//! act on it without reading a text that is meant for people.
+
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+const KIND: &str = "postino-fault";
+const LEADER: &str = "postino-leader";
+
+/// The kind of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// This node does not lead the shard; nothing was submitted. The fault may name the leader.
+    NotLeader,
+    /// Submitted, and the outcome is not known: ask again with the same id.
+    Unknown,
+    /// Over a limit for the moment; nothing was submitted.
+    Overloaded,
+    /// The lease epoch is not the current one; nothing was recorded.
+    LeaseLost,
+    /// Another holder has it (maildrop lock).
+    InUse,
+    /// The account's quota is used up.
+    OverQuota,
+    /// A size or count is over a limit of the store.
+    TooBig,
+    /// The upload was reaped, or lost chunks; start it again.
+    UploadLost,
+    /// The store node belongs to no cluster yet.
+    Uninitialised,
+    /// The call carried another cluster's id.
+    WrongCluster,
+}
+
+impl FaultKind {
+    const ALL: [(Self, &'static str, Code); 10] = [
+        (Self::NotLeader, "not-leader", Code::Unavailable),
+        (Self::Unknown, "outcome-unknown", Code::Unavailable),
+        (Self::Overloaded, "overloaded", Code::ResourceExhausted),
+        (Self::LeaseLost, "lease-lost", Code::FailedPrecondition),
+        (Self::InUse, "in-use", Code::Aborted),
+        (Self::OverQuota, "over-quota", Code::ResourceExhausted),
+        (Self::TooBig, "too-big", Code::InvalidArgument),
+        (Self::UploadLost, "upload-lost", Code::Aborted),
+        (Self::Uninitialised, "uninitialised", Code::FailedPrecondition),
+        (Self::WrongCluster, "wrong-cluster", Code::FailedPrecondition),
+    ];
+
+    fn row(self) -> (Self, &'static str, Code) {
+        // ALL holds every kind: the test below goes through them.
+        Self::ALL.into_iter().find(|row| row.0 == self).unwrap_or(Self::ALL[1])
+    }
+
+    /// Whether the same call may work later, without a change by a person.
+    pub fn is_temporary(self) -> bool {
+        !matches!(self, Self::TooBig | Self::WrongCluster)
+    }
+}
+
+/// A fault: its kind, a text for people, and for [`FaultKind::NotLeader`] where the leader is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// The kind.
+    pub kind: FaultKind,
+    /// A text for people.
+    pub message: String,
+    /// The leader's endpoint, if known.
+    pub leader: Option<String>,
+}
+
+impl Fault {
+    /// A fault without a leader hint.
+    pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), leader: None }
+    }
+
+    /// "Not the leader", with where it is, if known.
+    pub fn not_leader(leader: Option<String>) -> Self {
+        Self { leader, ..Self::new(FaultKind::NotLeader, "this node does not lead the shard") }
+    }
+
+    /// Reads the fault out of a status; `None` if the status carries none.
+    pub fn of(status: &Status) -> Option<Self> {
+        let metadata = status.metadata();
+        let name = metadata.get(KIND)?.to_str().ok()?;
+        let (kind, ..) = FaultKind::ALL.into_iter().find(|row| row.1 == name)?;
+        let leader = metadata.get(LEADER).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        Some(Self { kind, message: status.message().to_owned(), leader })
+    }
+}
+
+impl From<Fault> for Status {
+    fn from(fault: Fault) -> Self {
+        let (_, name, code) = fault.kind.row();
+        let mut status = Status::new(code, fault.message);
+        status.metadata_mut().insert(KIND, MetadataValue::from_static(name));
+        // An endpoint that is no header value is left out: it is only a hint.
+        if let Some(value) = fault.leader.and_then(|leader| leader.parse().ok()) {
+            status.metadata_mut().insert(LEADER, value);
+        }
+        status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_survives_a_status() {
+        for (kind, _, code) in FaultKind::ALL {
+            let fault = Fault { leader: Some("http://a:1".into()), ..Fault::new(kind, "why") };
+            let status = Status::from(fault.clone());
+            assert_eq!(status.code(), code);
+            assert_eq!(Fault::of(&status), Some(fault));
+        }
+        assert_eq!(Fault::of(&Status::internal("x")), None);
+    }
+}
