@@ -4,8 +4,6 @@
 //! evaluated with what is at hand: the answer is unknown if it hangs on something that is not, and
 //! then the caller loads more and asks again.
 
-use std::borrow::Cow;
-
 use postino_types::{Flag, ModSeq, Uid};
 
 use crate::command::{DateField, SearchKey};
@@ -40,12 +38,13 @@ pub trait Subject {
     fn mod_seq(&self) -> ModSeq;
     /// The day of its Date header, in that header's zone; `None` if there is no such day.
     fn sent_date(&self) -> Known<Option<Date>>;
-    /// The values of a header field, decoded to UTF-8; the name is in upper case.
-    fn header(&self, name: &str) -> Known<Vec<Cow<'_, str>>>;
-    /// Whether the folded (lower-case) text occurs in the decoded bodies.
-    fn body_contains(&self, folded: &str) -> Known<bool>;
-    /// Whether the folded text occurs in the decoded header.
-    fn header_contains(&self, folded: &str) -> Known<bool>;
+    /// Whether a header field, its name in upper case, is there with a decoded value that holds
+    /// the text. Without regard to case, here and below; an empty text is in every value.
+    fn field_contains(&self, name: &str, text: &str) -> Known<bool>;
+    /// Whether the text occurs in the decoded header.
+    fn header_contains(&self, text: &str) -> Known<bool>;
+    /// Whether the text occurs in the decoded bodies.
+    fn body_contains(&self, text: &str) -> Known<bool>;
 }
 
 /// What `*` stands for in the search's sets.
@@ -57,9 +56,18 @@ pub struct Largest {
     pub uid: u32,
 }
 
-/// A search, made ready: sets are resolved and texts folded once.
+/// A search, made ready: sets are resolved once.
 #[derive(Debug, Clone)]
 pub struct Matcher(Vec<Condition>);
+
+/// Ranges outside of which nothing matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Candidates<'a> {
+    /// Of UIDs.
+    Uids(&'a [std::ops::RangeInclusive<u32>]),
+    /// Of sequence numbers.
+    Sequences(&'a [std::ops::RangeInclusive<u32>]),
+}
 
 #[derive(Debug, Clone)]
 enum Condition {
@@ -82,16 +90,27 @@ enum Condition {
     And(Vec<Condition>),
 }
 
-/// The form in which texts are compared: lower case (RFC 3501 section 6.4.4 asks for a
-/// case-insensitive substring match).
-pub fn fold(text: &str) -> String {
-    text.to_lowercase()
-}
-
 impl Matcher {
     /// Makes a search ready. All `program` keys have to match.
     pub fn new(program: &[SearchKey], largest: Largest) -> Self {
         Self(program.iter().map(|key| prepare(key, largest)).collect())
+    }
+
+    /// The texts that bodies are searched for, so that one pass over a body can look for all.
+    pub fn body_texts(&self) -> Vec<&str> {
+        let mut texts = Vec::new();
+        self.0.iter().for_each(|c| c.collect_body_texts(&mut texts));
+        texts
+    }
+
+    /// UIDs and sequence numbers that the message must be among, if the search says so at its top
+    /// level; the rest need not be looked at.
+    pub fn candidates(&self) -> impl Iterator<Item = Candidates<'_>> {
+        self.0.iter().filter_map(|condition| match condition {
+            Condition::Uid(ranges) => Some(Candidates::Uids(ranges)),
+            Condition::Sequence(ranges) => Some(Candidates::Sequences(ranges)),
+            _ => None,
+        })
     }
 
     /// Whether the message matches; `None` if that hangs on what is not loaded.
@@ -103,7 +122,6 @@ impl Matcher {
 fn prepare(key: &SearchKey, largest: Largest) -> Condition {
     let sequence = |set: &SequenceSet| Condition::Sequence(set.resolve(largest.sequence));
     let not = |condition| Condition::Not(Box::new(condition));
-    let folded = |text: &str| fold(text).into_boxed_str();
     match key {
         SearchKey::All => Condition::All,
         SearchKey::Flag(flag) => Condition::Flag(flag.clone()),
@@ -122,10 +140,10 @@ fn prepare(key: &SearchKey, largest: Largest) -> Condition {
         SearchKey::On(field, date) => Condition::On(*field, *date),
         SearchKey::Since(field, date) => Condition::Since(*field, *date),
         SearchKey::Header(name, text) => {
-            Condition::Header(name.to_ascii_uppercase().into(), folded(text))
+            Condition::Header(name.to_ascii_uppercase().into(), text.clone())
         }
-        SearchKey::Body(text) => Condition::Body(folded(text)),
-        SearchKey::Text(text) => Condition::Text(folded(text)),
+        SearchKey::Body(text) => Condition::Body(text.clone()),
+        SearchKey::Text(text) => Condition::Text(text.clone()),
         SearchKey::ModSeq(value) => Condition::ModSeq(*value),
         SearchKey::Not(key) => not(prepare(key, largest)),
         SearchKey::Or(left, right) => Condition::Or(
@@ -175,6 +193,21 @@ fn holds(ranges: &[std::ops::RangeInclusive<u32>], number: u32) -> bool {
 }
 
 impl Condition {
+    fn collect_body_texts<'a>(&'a self, texts: &mut Vec<&'a str>) {
+        match self {
+            Self::Body(text) | Self::Text(text) => texts.push(text),
+            Self::Not(condition) => condition.collect_body_texts(texts),
+            Self::Or(left, right) => {
+                left.collect_body_texts(texts);
+                right.collect_body_texts(texts);
+            }
+            Self::And(conditions) => {
+                conditions.iter().for_each(|c| c.collect_body_texts(texts));
+            }
+            _ => {}
+        }
+    }
+
     fn evaluate(&self, message: &impl Subject) -> Option<bool> {
         match self {
             Self::All => Some(true),
@@ -187,9 +220,7 @@ impl Condition {
             Self::Before(field, date) => on_date(message, *field, |d| d < *date),
             Self::On(field, date) => on_date(message, *field, |d| d == *date),
             Self::Since(field, date) => on_date(message, *field, |d| d >= *date),
-            Self::Header(name, text) => known(message.header(name), |values| {
-                values.iter().any(|value| fold(value).contains(&**text))
-            }),
+            Self::Header(name, text) => known(message.field_contains(name, text), |found| found),
             Self::Body(text) => known(message.body_contains(text), |found| found),
             Self::Text(text) => either(known(message.header_contains(text), |f| f), || {
                 known(message.body_contains(text), |f| f)

@@ -1,7 +1,5 @@
 //! Keys against one message, and the logic of the unknown.
 
-use std::borrow::Cow;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -52,19 +50,23 @@ impl Subject for Letter {
     fn sent_date(&self) -> Known<Option<Date>> {
         self.with(Loaded::Header, Date::new(2024, 2, 28))
     }
-    fn header(&self, name: &str) -> Known<Vec<Cow<'_, str>>> {
-        let values = match name {
-            "SUBJECT" => vec!["Grüße aus Bonn".into()],
-            "X-EMPTY" => vec!["".into()],
-            _ => vec![],
+    fn field_contains(&self, name: &str, text: &str) -> Known<bool> {
+        let value = match name {
+            "SUBJECT" => Some("grüße aus bonn"),
+            "X-EMPTY" => Some(""),
+            _ => None,
         };
-        self.with(Loaded::Header, values)
+        let found = value.is_some_and(|value| value.contains(&text.to_lowercase()));
+        self.with(Loaded::Header, found)
     }
-    fn body_contains(&self, folded: &str) -> Known<bool> {
-        self.with(Loaded::All, "the body".contains(folded))
+    fn body_contains(&self, text: &str) -> Known<bool> {
+        self.with(Loaded::All, "the body".contains(&text.to_lowercase()))
     }
-    fn header_contains(&self, folded: &str) -> Known<bool> {
-        self.with(Loaded::Header, "subject: grüße aus bonn".contains(folded))
+    fn header_contains(&self, text: &str) -> Known<bool> {
+        self.with(
+            Loaded::Header,
+            "subject: grüße aus bonn".contains(&text.to_lowercase()),
+        )
     }
 }
 
@@ -122,6 +124,29 @@ fn what_is_decided_early_needs_no_more() {
     assert_eq!(search("SUBJECT x", Loaded::Header), Some(false));
     assert_eq!(search("TEXT bonn", Loaded::Header), Some(true));
     assert_eq!(search("TEXT x", Loaded::Header), None);
+}
+
+#[test]
+fn a_search_says_what_it_will_look_for() {
+    let text = |t: &str| SearchKey::Body(t.into());
+    let program = [
+        SearchKey::Uid(SequenceSet::range(3, 9)),
+        SearchKey::Or(
+            Box::new(text("a")),
+            Box::new(SearchKey::Not(Box::new(text("b")))),
+        ),
+        SearchKey::And(vec![SearchKey::Text("c".into())]),
+    ];
+    let matcher = Matcher::new(
+        &program,
+        Largest {
+            sequence: 5,
+            uid: 50,
+        },
+    );
+    assert_eq!(matcher.body_texts(), ["a", "b", "c"]);
+    let candidates: Vec<_> = matcher.candidates().collect();
+    assert_eq!(candidates, [Candidates::Uids(&[3..=9])]);
 }
 
 proptest! {
