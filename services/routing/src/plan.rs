@@ -46,13 +46,15 @@ pub struct Ourselves {
     pub addresses: Vec<IpAddr>,
 }
 
-/// Bounds of what one domain may make us do.
+/// Bounds of what one domain may make us do, and the port of its hosts.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Most hosts of a domain; the least preferred ones go.
     pub hosts: usize,
     /// Most addresses of a host.
     pub addresses: usize,
+    /// The port of hosts that the DNS names.
+    pub port: u16,
 }
 
 /// A host to try.
@@ -71,8 +73,32 @@ pub struct PlannedHost {
 pub struct Planned {
     /// The name of the set of hosts.
     pub site: String,
+    /// The TCP port of all of them.
+    pub port: u16,
     /// In the order to try; never empty.
     pub hosts: Vec<PlannedHost>,
+}
+
+/// The plan for a host that is given, by a route or as an address literal; no MX applies.
+pub fn decide_given(
+    domain: &Domain,
+    host: &str,
+    port: u16,
+    answer: &Answer<IpAddr>,
+    bounds: Bounds,
+    rng: &mut fastrand::Rng,
+) -> Result<Planned, Reply> {
+    if let Answer::Failed(why) = answer {
+        return Err(lookup_failed(domain, why));
+    }
+    let addresses = order_addresses(answer.records(), bounds.addresses, rng);
+    if addresses.is_empty() {
+        return Err(no_usable_host(domain));
+    }
+    let candidate = Candidate { preference: 0, host: host.to_owned() };
+    let site = site::name(&[candidate], port);
+    let hosts = vec![PlannedHost { preference: 0, name: host.to_owned(), addresses }];
+    Ok(Planned { site, port, hosts })
 }
 
 /// The hosts that a domain names in its MX answer, or the reply that its mail fails with.
@@ -155,7 +181,8 @@ pub fn decide(
     }
     if !hosts.is_empty() {
         shuffle_equals(&mut hosts, rng);
-        return Ok(Planned { site: site::name(&candidates.hosts, site::SMTP_PORT), hosts });
+        let site = site::name(&candidates.hosts, bounds.port);
+        return Ok(Planned { site, port: bounds.port, hosts });
     }
     Err(match (own_preference, failure) {
         // A better host than us may exist behind the failure.
@@ -176,7 +203,7 @@ impl Ourselves {
 /// Addresses in the order to try: each family shuffled, then alternating with IPv6 first, so that
 /// one broken family costs one attempt (RFC 8305 section 4). Addresses that can belong to no mail
 /// host are dropped.
-pub(crate) fn order_addresses(
+fn order_addresses(
     found: &[IpAddr],
     most: usize,
     rng: &mut fastrand::Rng,
@@ -232,7 +259,7 @@ pub(crate) fn loops_back(domain: &Domain) -> Reply {
     Reply::new(554, EnhancedStatus::permanent(4, 6), text)
 }
 
-pub(crate) fn lookup_failed(domain: &Domain, why: &str) -> Reply {
+fn lookup_failed(domain: &Domain, why: &str) -> Reply {
     let text = format!("the mail hosts of {domain} cannot be looked up at the moment: {why}");
     Reply::new(451, EnhancedStatus::temporary(4, 3), text)
 }

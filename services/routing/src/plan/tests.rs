@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use super::*;
 
-const BOUNDS: Bounds = Bounds { hosts: 10, addresses: 5 };
+const BOUNDS: Bounds = Bounds { hosts: 10, addresses: 5, port: 25 };
 
 fn domain() -> Domain {
     "example.com".parse().expect("valid")
@@ -146,4 +146,18 @@ fn a_host_named_twice_keeps_its_better_preference() {
     let candidates = candidates(&domain(), &answer, BOUNDS).expect("hosts");
     let order: Vec<_> = candidates.hosts.iter().map(|c| (c.preference, c.host.as_str())).collect();
     assert_eq!(order, [(10, "a"), (15, "b")]);
+}
+
+#[test]
+fn a_given_host_needs_an_address_only() {
+    let given = |answer: &Answer<IpAddr>| {
+        let mut rng = fastrand::Rng::with_seed(0);
+        decide_given(&domain(), "relay.example", 587, answer, BOUNDS, &mut rng)
+            .map_err(|reply| reply.to_string())
+    };
+    let planned = given(&Answer::Found(vec![[192, 0, 2, 1].into()])).expect("a host");
+    assert_eq!((planned.site.as_str(), planned.port), ("relay.example:587", 587));
+    assert!(given(&Answer::Failed("timeout".into())).expect_err("fails").starts_with("451 4.4.3 "));
+    // Even a name that does not exist: the operator may mend the route.
+    assert!(given(&Answer::NoName).expect_err("fails").starts_with("550 5.4.4 "));
 }

@@ -1,0 +1,19 @@
+//! What routing asks the store's directory.
+
+use std::future::Future;
+
+use postino_proto::store::v1::LookupResponse;
+
+/// The directory does not answer; the question may be asked again later.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the directory cannot be reached: {0}")]
+pub struct DirectoryUnavailable(pub String);
+
+/// Looks addresses up.
+pub trait Directory: Send + Sync + 'static {
+    /// What the directory holds for a folded address, or for the catch-all `@domain`.
+    fn lookup(
+        &self,
+        address: &str,
+    ) -> impl Future<Output = Result<LookupResponse, DirectoryUnavailable>> + Send;
+}
