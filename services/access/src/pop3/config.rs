@@ -1,0 +1,44 @@
+//! Section `[access.pop3]`.
+
+use postino_config::{ByteSize, Duration};
+use serde::{Deserialize, Serialize};
+
+/// Section `[access.pop3]`: limits and times of POP3 sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pop3Config {
+    /// How long a session may say nothing (RFC 1939 section 3 asks for 10 minutes at least).
+    pub idle_timeout: Duration,
+    /// How long a session may say nothing before it has logged in.
+    pub login_timeout: Duration,
+    /// How long a client may take to read what it asked for.
+    pub write_timeout: Duration,
+    /// Octets of a command line.
+    pub max_line: ByteSize,
+    /// Octets of a SASL response line (RFC 4954 section 4 names 12288).
+    pub max_response: ByteSize,
+    /// Commands that cannot be carried out as they are, until the session is closed.
+    pub max_bad_commands: u32,
+    /// Failed log-ins, until the session is closed.
+    pub max_login_failures: u32,
+    /// How long a failed log-in waits for its answer.
+    pub login_failure_delay: Duration,
+    /// How often a message that broke off on its way from the store is asked for again.
+    pub read_retries: u32,
+}
+
+impl Default for Pop3Config {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::mins(10),
+            login_timeout: Duration::mins(1),
+            write_timeout: Duration::mins(5),
+            max_line: ByteSize::bytes(512),
+            max_response: ByteSize::kib(12),
+            max_bad_commands: 20,
+            max_login_failures: 3,
+            login_failure_delay: Duration::secs(2),
+            read_retries: 5,
+        }
+    }
+}
