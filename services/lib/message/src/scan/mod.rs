@@ -173,6 +173,9 @@ impl Scanner {
             None if self.state == State::Header => self.header_line(line),
             None => {}
         }
+        if line.ending == Ending::CrLf {
+            self.content.note_crlf();
+        }
         self.lines += u64::from(line.ending != Ending::None);
         self.last_ending = line.ending.octets();
     }

@@ -12,7 +12,6 @@ pub struct Content {
     lf: u64,
     cr: u64,
     crlf: u64,
-    last: u8,
     eight_bit: bool,
     nul: bool,
 }
@@ -43,18 +42,17 @@ impl Content {
         self.lf
     }
 
+    /// Takes the next octets.
     pub(super) fn note(&mut self, chunk: &[u8]) {
-        let Some(&last) = chunk.last() else { return };
-        self.crlf += u64::from(self.last == b'\r' && chunk[0] == b'\n');
-        let cr = count(b'\r', chunk);
-        self.cr += cr;
+        self.cr += count(b'\r', chunk);
         self.lf += count(b'\n', chunk);
-        self.crlf += memchr::memchr_iter(b'\n', &chunk[1..])
-            .filter(|&before| chunk[before] == b'\r')
-            .count() as u64;
         self.eight_bit |= !chunk.is_ascii();
         self.nul |= memchr::memchr(0, chunk).is_some();
-        self.last = last;
+    }
+
+    /// Counts a line that ended with CRLF.
+    pub(super) fn note_crlf(&mut self) {
+        self.crlf += 1;
     }
 }
 
