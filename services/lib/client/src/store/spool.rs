@@ -1,0 +1,77 @@
+//! The spool: letters that are accepted and not yet settled.
+
+use bytes::Bytes;
+use futures::StreamExt;
+use postino_proto::store::v1::spool_client::SpoolClient;
+use postino_proto::store::v1::{
+    AcquireLeaseRequest, AcquireLeaseResponse, BodyChunk, FollowEvent, FollowRequest,
+    GetLetterRequest, Letter, ListDueRequest, ListDueResponse, ListLettersRequest,
+    ListLettersResponse, ReadLetterBodyRequest, ReleaseLeaseRequest, ReleaseLeaseResponse,
+    RenewLeaseRequest, RenewLeaseResponse, RetryNowRequest, RetryNowResponse, SettleRequest,
+    SettleResponse,
+};
+use postino_types::{QueueId, ShardId};
+
+use super::{BodyStream, StoreClient, shard_of, streaming, timed, unary};
+use crate::retry::Repeat;
+use crate::upload::{AcceptUpload, Upload};
+use crate::{CallError, Items};
+
+unary! { SpoolClient:
+    /// Records outcomes, all in one commit; repeatable, since recording them twice changes nothing.
+    settle(SettleRequest) -> SettleResponse, Always, |r| Ok(ShardId::new(r.shard));
+    /// A page of letters that are due.
+    list_due(ListDueRequest) -> ListDueResponse, Always, |r| Ok(ShardId::new(r.shard));
+    /// One letter with the state of its recipients.
+    get_letter(GetLetterRequest) -> Letter, Always, |r| shard_of(&r.queue_id);
+    /// Takes a shard's lease, or tells who has it. The same holder gets it again.
+    acquire_lease(AcquireLeaseRequest) -> AcquireLeaseResponse, Always,
+        |r| Ok(ShardId::new(r.shard));
+    /// Keeps a lease.
+    renew_lease(RenewLeaseRequest) -> RenewLeaseResponse, Always, |r| Ok(ShardId::new(r.shard));
+    /// Gives a lease back.
+    release_lease(ReleaseLeaseRequest) -> ReleaseLeaseResponse, Always,
+        |r| Ok(ShardId::new(r.shard));
+    /// Letters of one shard, for operators.
+    list_letters(ListLettersRequest) -> ListLettersResponse, Always, |r| Ok(ShardId::new(r.shard));
+    /// Makes deferred recipients due now.
+    retry_now(RetryNowRequest) -> RetryNowResponse, Always, |r| Ok(ShardId::new(r.shard));
+}
+
+streaming! { SpoolClient:
+    /// Events of one shard for its lease holder; ends with an error after 5 s of silence.
+    follow(FollowRequest) -> FollowEvent, watch_timeout, |r| Ok(ShardId::new(r.shard));
+    /// A letter's accepted message, in chunks.
+    read_body(ReadLetterBodyRequest) -> BodyChunk, read_timeout, |r| shard_of(&r.queue_id);
+}
+
+impl StoreClient {
+    /// Begins to hand a letter over. `size_hint` is what the client announced, or 0. Nothing is
+    /// accepted before [`finish`](Upload::finish) says so; dropping the upload accepts nothing.
+    pub fn accept(&self, queue_id: QueueId, size_hint: u64) -> AcceptUpload {
+        Upload::of_letter(self.clone(), queue_id, size_hint)
+    }
+
+    /// A source of a letter's accepted message that can be opened any number of times, as
+    /// [`deliver`](Self::deliver) needs it.
+    pub fn letter_body(&self, queue_id: QueueId) -> impl Fn() -> BodyStream + Send + Sync + use<> {
+        let client = self.clone();
+        move || {
+            let client = client.clone();
+            let queue_id = queue_id.to_string();
+            let opened = async move {
+                let request = ReadLetterBodyRequest {
+                    queue_id,
+                    offset: 0,
+                    length: 0,
+                };
+                client.read_body(request).await
+            };
+            let chunks = futures::stream::once(opened).flat_map(|opened| match opened {
+                Ok(items) => items.map(|item| item.map(|chunk| chunk.data)).boxed(),
+                Err(error) => futures::stream::iter([Err::<Bytes, _>(error)]).boxed(),
+            });
+            chunks.boxed()
+        }
+    }
+}
