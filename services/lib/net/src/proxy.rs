@@ -3,13 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 
-use ppp::{HeaderResult, PartialResult, v1, v2};
+use ppp::{HeaderResult, v1, v2};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// The longest header read: version 1 has 107 octets, version 2 has 16 and what it says after them.
+/// The longest header of version 1, with its line end.
+const LONGEST_LINE: usize = 107;
+/// The longest header of version 2 that is read; real ones have some hundred octets.
 const LONGEST: usize = 4096;
-/// The least a header can be, and enough of version 2 to know its length.
+/// Enough of version 2 to know its length.
 const START: usize = 16;
 
 /// What a header says.
@@ -25,47 +27,46 @@ pub(crate) enum Proxied {
 pub(crate) async fn read_header(stream: &mut TcpStream) -> io::Result<Proxied> {
     let mut header = [0; LONGEST];
     let mut length = 0;
-    loop {
-        // One octet at a time once the start is there: nothing behind the header may be taken,
-        // and version 1 does not say how long it is.
-        let want = next_read(&header[..length])?;
+    while let Some(want) = next_read(&header[..length])? {
         stream
             .read_exact(&mut header[length..length + want])
             .await?;
         length += want;
-        if let Some(proxied) = parse(&header[..length])? {
-            return Ok(proxied);
-        }
     }
+    parse(&header[..length])
 }
 
 fn invalid() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "not a PROXY header")
 }
 
-/// How many octets belong to the header for certain, given its start.
-fn next_read(header: &[u8]) -> io::Result<usize> {
-    let want = match header {
-        // "PROXY UNKNOWN\r\n" is shorter than a version 2 start.
-        [] => 12,
-        start if start.starts_with(v1::PROTOCOL_PREFIX.as_bytes()) => 1,
-        start if start.len() < START => START - start.len(),
-        start => START + usize::from(u16::from_be_bytes([start[14], start[15]])) - start.len(),
+/// How many octets certainly still belong to the header; `None` once it is whole. Nothing behind
+/// it may be taken, and version 1 does not say how long it is: that comes octet by octet.
+fn next_read(header: &[u8]) -> io::Result<Option<usize>> {
+    let (whole, longest) = match header {
+        // "PROXY UNKNOWN\r\n" is shorter than the start of version 2.
+        [] => return Ok(Some(12)),
+        line if line.starts_with(v1::PROTOCOL_PREFIX.as_bytes()) => match line.ends_with(b"\r\n") {
+            true => return Ok(None),
+            false => (line.len() + 1, LONGEST_LINE),
+        },
+        start if !start.starts_with(v2::PROTOCOL_PREFIX) => return Err(invalid()),
+        start if start.len() < START => (START, LONGEST),
+        start => (
+            START + usize::from(u16::from_be_bytes([start[14], start[15]])),
+            LONGEST,
+        ),
     };
-    match header.len() + want <= LONGEST && want > 0 {
-        true => Ok(want),
-        false => Err(invalid()),
+    match whole {
+        whole if whole > longest => Err(invalid()),
+        whole => Ok(Some(whole - header.len()).filter(|want| *want > 0)),
     }
 }
 
-/// `None` if more is needed.
-fn parse(header: &[u8]) -> io::Result<Option<Proxied>> {
+fn parse(header: &[u8]) -> io::Result<Proxied> {
     let result = HeaderResult::parse(header);
-    if result.is_incomplete() {
-        return Ok(None);
-    }
     match result {
-        HeaderResult::V1(Ok(header)) => Ok(Some(match header.addresses {
+        HeaderResult::V1(Ok(header)) => Ok(match header.addresses {
             v1::Addresses::Tcp4(a) => Proxied::Client(
                 (a.source_address, a.source_port).into(),
                 (a.destination_address, a.destination_port).into(),
@@ -75,8 +76,8 @@ fn parse(header: &[u8]) -> io::Result<Option<Proxied>> {
                 (a.destination_address, a.destination_port).into(),
             ),
             v1::Addresses::Unknown => Proxied::Local,
-        })),
-        HeaderResult::V2(Ok(header)) => Ok(Some(match (header.command, header.addresses) {
+        }),
+        HeaderResult::V2(Ok(header)) => Ok(match (header.command, header.addresses) {
             (v2::Command::Proxy, v2::Addresses::IPv4(a)) => Proxied::Client(
                 (a.source_address, a.source_port).into(),
                 (a.destination_address, a.destination_port).into(),
@@ -86,7 +87,7 @@ fn parse(header: &[u8]) -> io::Result<Option<Proxied>> {
                 (a.destination_address, a.destination_port).into(),
             ),
             _ => Proxied::Local,
-        })),
+        }),
         HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => Err(invalid()),
     }
 }

@@ -100,25 +100,25 @@ impl Shutdown {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn work_gets_its_time_and_no_more() {
-        let shutdown = Shutdown::new(Duration::from_secs(5));
+        let drain = Duration::from_millis(200);
+        let shutdown = Shutdown::new(drain);
         assert!(!shutdown.is_begun());
-        shutdown.begin();
         let start = Instant::now();
-        let quick = tokio::time::sleep(Duration::from_secs(4));
-        assert_eq!(shutdown.drain(quick).await, Some(()));
+        shutdown.begin();
+        assert_eq!(shutdown.drain(tokio::task::yield_now()).await, Some(()));
         assert_eq!(shutdown.drain(std::future::pending::<()>()).await, None);
-        assert_eq!(start.elapsed().as_secs(), 5);
+        assert!(start.elapsed() >= drain);
         assert_eq!(shutdown.until_begun(async { 1 }).await, None);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn abort_waits_for_nothing() {
         let shutdown = Shutdown::new(Duration::from_secs(3600));
-        let start = Instant::now();
         shutdown.abort();
-        assert_eq!(shutdown.drain(std::future::pending::<()>()).await, None);
-        assert!(start.elapsed() < Duration::from_secs(1));
+        let aborted = shutdown.drain(std::future::pending::<()>());
+        let within = tokio::time::timeout(Duration::from_secs(10), aborted).await;
+        assert_eq!(within.expect("at once"), None);
     }
 }
