@@ -1,0 +1,288 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
+use postino_types::{NodeId, ShardId};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use super::address::{AddressBook, NodeAddress};
+use super::apply::Halted;
+use super::barrier;
+use super::batcher::{Batcher, Pending};
+use super::error::{ProposeError, ReadError};
+use super::log::SyncTimes;
+use super::settings::RaftSettings;
+use super::types::{Config, Raft};
+
+/// A command to be replicated and applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// The command, in the store's own encoding.
+    pub command: Bytes,
+    /// A body that goes with it, written beside the log and never through apply.
+    pub body: Option<Bytes>,
+}
+
+impl Proposal {
+    /// A command without a body.
+    pub fn new(command: impl Into<Bytes>) -> Self {
+        Self {
+            command: command.into(),
+            body: None,
+        }
+    }
+
+    /// The command with this body.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.command.len() + self.body.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// A command that has been committed by a majority and applied on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The log index of its entry, which it may share with other commands.
+    pub index: u64,
+    /// The term of that entry.
+    pub term: u64,
+    /// What [`super::Machine::apply`] answered.
+    pub answer: Bytes,
+    /// How long the sync took that made the entry durable on this node; `None` if
+    /// a majority of other nodes was faster.
+    pub fsync: Option<Duration>,
+}
+
+/// Who leads a shard, as far as this node knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// The highest term that this node has seen.
+    pub term: u64,
+    /// Its leader, if one is known.
+    pub leader: Option<NodeAddress>,
+    /// Whether that is this node.
+    pub is_leader: bool,
+}
+
+/// One shard's state of affairs on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// The shard.
+    pub shard: ShardId,
+    /// Who leads it.
+    pub leadership: Leadership,
+    /// The members that vote.
+    pub voters: Vec<NodeAddress>,
+    /// The members that only follow.
+    pub learners: Vec<NodeAddress>,
+    /// The last index in this node's log.
+    pub last_index: u64,
+    /// The last index applied on this node.
+    pub applied_index: u64,
+    /// Why this replica has stopped, if it has.
+    pub halted: Option<String>,
+}
+
+/// One shard on this node. Clones share it.
+#[derive(Clone)]
+pub struct Group {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shard: ShardId,
+    raft: Raft,
+    settings: Arc<RaftSettings>,
+    addresses: Arc<AddressBook>,
+    halted: Halted,
+    budget: Arc<Semaphore>,
+    proposals: mpsc::UnboundedSender<Pending>,
+    barriers: mpsc::UnboundedSender<barrier::Waiter>,
+    leadership: watch::Receiver<Leadership>,
+}
+
+/// What a proposal takes from the budget besides its bytes.
+const OVERHEAD: usize = 256;
+
+pub(crate) struct Parts {
+    pub(crate) shard: ShardId,
+    pub(crate) raft: Raft,
+    pub(crate) settings: Arc<RaftSettings>,
+    pub(crate) addresses: Arc<AddressBook>,
+    pub(crate) halted: Halted,
+    pub(crate) sync_times: Arc<SyncTimes>,
+}
+
+impl Group {
+    pub(crate) fn start(parts: Parts) -> Self {
+        let (proposals, queue) = mpsc::unbounded_channel();
+        let batcher = Batcher {
+            raft: parts.raft.clone(),
+            settings: Arc::clone(&parts.settings),
+            sync_times: parts.sync_times,
+            addresses: Arc::clone(&parts.addresses),
+        };
+        tokio::spawn(batcher.run(queue));
+        let (barriers, queue) = mpsc::unbounded_channel();
+        let addresses = Arc::clone(&parts.addresses);
+        tokio::spawn(barrier::run(parts.raft.clone(), addresses, queue));
+        let leadership = watch_leadership(&parts.raft, Arc::clone(&parts.addresses));
+        let budget = parts.settings.queued_bytes.min(Semaphore::MAX_PERMITS);
+        Self {
+            inner: Arc::new(Inner {
+                shard: parts.shard,
+                raft: parts.raft,
+                settings: parts.settings,
+                addresses: parts.addresses,
+                halted: parts.halted,
+                budget: Arc::new(Semaphore::new(budget)),
+                proposals,
+                barriers,
+                leadership,
+            }),
+        }
+    }
+
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.inner.raft
+    }
+
+    pub(crate) fn addresses(&self) -> &AddressBook {
+        &self.inner.addresses
+    }
+
+    /// The shard.
+    pub fn shard(&self) -> ShardId {
+        self.inner.shard
+    }
+
+    /// Has a command committed by a majority and applied here, and returns its answer.
+    ///
+    /// Proposals that wait at the same time share an entry and a sync. Dropping
+    /// the future does not take the command back.
+    pub async fn propose(&self, proposal: Proposal) -> Result<Applied, ProposeError> {
+        let size = proposal.size();
+        let limit = self.inner.settings.proposal_bytes;
+        if size > limit {
+            return Err(ProposeError::TooLarge { size, limit });
+        }
+        let needed = size.saturating_add(OVERHEAD);
+        let permits = u32::try_from(needed.min(self.inner.settings.queued_bytes));
+        let permits = permits.map_err(|_| ProposeError::TooLarge { size, limit })?;
+        let budget = Arc::clone(&self.inner.budget);
+        let budget = budget
+            .try_acquire_many_owned(permits)
+            .map_err(|_| ProposeError::Overloaded)?;
+        let (answer, answered) = oneshot::channel();
+        let pending = Pending {
+            proposal,
+            answer,
+            budget,
+        };
+        let queued = self.inner.proposals.send(pending);
+        queued.map_err(|_| ProposeError::Stopped)?;
+        // The batcher answers everything that it takes, unless the runtime ends.
+        answered.await.unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    /// Returns once a read on this node sees every write that was acknowledged, on
+    /// whatever node, before this call. Only the leader can do it; callers that wait
+    /// at the same time share one round, and a group of one node asks nobody.
+    pub async fn read_barrier(&self) -> Result<(), ReadError> {
+        let (waiter, passed) = oneshot::channel();
+        let queued = self.inner.barriers.send(waiter);
+        queued.map_err(|_| ReadError::Stopped)?;
+        passed.await.unwrap_or(Err(ReadError::Stopped))
+    }
+
+    /// Whether this node believes that it leads the shard.
+    pub fn is_leader(&self) -> bool {
+        self.inner.leadership.borrow().is_leader
+    }
+
+    /// The leader that this node knows of.
+    pub fn leader(&self) -> Option<NodeAddress> {
+        self.inner.leadership.borrow().leader.clone()
+    }
+
+    /// Who leads, as it changes.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    /// This node's view of the shard.
+    pub fn status(&self) -> GroupStatus {
+        let metrics = self.inner.raft.metrics();
+        let now = metrics.borrow_watched();
+        let membership = now.membership_config.membership();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let member = |(id, node): (&u64, &openraft::BasicNode)| NodeAddress {
+            id: NodeId::new(*id),
+            endpoint: self.inner.addresses.resolve(NodeId::new(*id), &node.addr),
+        };
+        let (voters, learners): (Vec<_>, Vec<_>) =
+            membership.nodes().partition(|(id, _)| voters.contains(id));
+        let halted = self.inner.halted.get().cloned();
+        let stopped = now.running_state.as_ref().err().map(ToString::to_string);
+        GroupStatus {
+            shard: self.inner.shard,
+            leadership: self.inner.leadership.borrow().clone(),
+            voters: voters.into_iter().map(member).collect(),
+            learners: learners.into_iter().map(member).collect(),
+            last_index: now.last_log_index.unwrap_or(0),
+            applied_index: now.last_applied.map_or(0, |id| id.index),
+            halted: halted.or(stopped),
+        }
+    }
+}
+
+/// Follows openraft's metrics for as long as the group runs.
+fn watch_leadership(raft: &Raft, addresses: Arc<AddressBook>) -> watch::Receiver<Leadership> {
+    let mut metrics = raft.server_metrics();
+    let (sender, receiver) = watch::channel(Leadership::default());
+    tokio::spawn(async move {
+        loop {
+            let now = leadership(&metrics.borrow_watched(), &addresses);
+            sender.send_if_modified(|known| {
+                let changed = *known != now;
+                *known = now;
+                changed
+            });
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() { break },
+                () = sender.closed() => break,
+            }
+        }
+        // A group that has stopped leads nothing.
+        sender.send_modify(|known| {
+            known.is_leader = false;
+            known.leader = None;
+        });
+    });
+    receiver
+}
+
+fn leadership(now: &RaftServerMetrics<Config>, addresses: &AddressBook) -> Leadership {
+    let leader = now.current_leader.and_then(|id| {
+        let membership = now.membership_config.membership();
+        let recorded = membership.get_node(&id).map_or("", |node| &node.addr);
+        let endpoint = addresses.resolve(NodeId::new(id), recorded);
+        (!endpoint.is_empty()).then_some(NodeAddress {
+            id: NodeId::new(id),
+            endpoint,
+        })
+    });
+    Leadership {
+        term: now.vote.leader_id.term,
+        leader,
+        is_leader: now.state == ServerState::Leader,
+    }
+}

@@ -1,0 +1,218 @@
+//! Three nodes: they elect, lose their leader, and take it back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use postino_proto::raft::v1 as proto;
+use postino_proto::raft::v1::raft_client::RaftClient;
+
+use super::sandbox::{SHARD, Volume, eventually, leader, leads, three};
+use crate::db::{Family, Read};
+use crate::identity::ClusterId;
+use crate::raft::{BodyRef, Proposal, ProposeError, ReadError};
+
+fn proposal(text: &str) -> Proposal {
+    Proposal::new(text.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_node_proposes_reads_and_restarts() {
+    let volume = Volume::new(ClusterId::random().unwrap(), 1, 2);
+    let node = volume.start().await;
+    node.raft.initialize().await.unwrap();
+    leads(node.group()).await;
+    let body = Bytes::from(vec![b'b'; 100_000]);
+    let letter = proposal("one").with_body(body.clone());
+    let applied = node.group().propose(letter).await.unwrap();
+    assert_eq!(applied.answer, "1");
+    assert!(applied.fsync.is_some());
+    node.group().read_barrier().await.unwrap();
+    node.stop().await;
+
+    let node = volume.start().await;
+    leads(node.group()).await;
+    node.group().read_barrier().await.unwrap();
+    assert_eq!(node.applied(), ["one"]);
+    let lies = BodyRef {
+        shard: SHARD,
+        index: applied.index,
+        number: 0,
+    };
+    let space = node.db.space(SHARD).unwrap();
+    let kept = node.db.get(Family::Bodies, lies.key(space)).unwrap();
+    assert_eq!(kept, Some(body));
+    let again = node.group().propose(proposal("two")).await.unwrap();
+    assert_eq!(again.answer, "2");
+    assert!(again.term > applied.term);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_lose_their_leader_and_take_it_back() {
+    let (mut volumes, mut nodes) = three(1).await;
+    let first = leader(&nodes).await;
+    let body = Bytes::from(vec![b'b'; 200_000]);
+    let letter = proposal("one").with_body(body.clone());
+    let one = nodes[first].group().propose(letter).await.unwrap();
+
+    // A follower says who leads, and that nothing was submitted.
+    let follower = &nodes[(first + 1) % 3];
+    let refused = follower.group().propose(proposal("no")).await.unwrap_err();
+    let leader_is = Some(nodes[first].me());
+    assert!(!refused.may_have_been_submitted());
+    assert_eq!(
+        refused,
+        ProposeError::NotLeader {
+            leader: leader_is.clone()
+        }
+    );
+    let refused = follower.group().read_barrier().await.unwrap_err();
+    assert_eq!(refused, ReadError::NotLeader { leader: leader_is });
+
+    let (volume, lost) = (volumes.remove(first), nodes.remove(first));
+    let old_address = lost.address;
+    lost.stop().await;
+    let second = leader(&nodes).await;
+    let two = nodes[second]
+        .group()
+        .propose(proposal("two"))
+        .await
+        .unwrap();
+    assert!(two.term > one.term);
+    nodes[second].group().read_barrier().await.unwrap();
+    assert_eq!(nodes[second].applied(), ["one", "two"]);
+
+    // It comes back on another port, catches up, and has the body too.
+    let back = volume.start().await;
+    assert_ne!(back.address, old_address);
+    eventually("the lost node has caught up", || {
+        back.applied() == ["one", "two"]
+    })
+    .await;
+    let space = back.db.space(SHARD).unwrap();
+    let lies = BodyRef {
+        shard: SHARD,
+        index: one.index,
+        number: 0,
+    };
+    for node in nodes.iter().chain([&back]) {
+        let kept = node.db.get(Family::Bodies, lies.key(space)).unwrap();
+        assert_eq!(kept.as_ref(), Some(&body));
+    }
+    nodes.push(back);
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_stop_hands_the_lead_over() {
+    let (_volumes, nodes) = three(1).await;
+    let first = leader(&nodes).await;
+    nodes[first]
+        .raft
+        .transfer_leaderships(Duration::from_secs(5))
+        .await;
+    let second = leader(&nodes).await;
+    assert_ne!(first, second);
+    nodes[second].group().propose(proposal("on")).await.unwrap();
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_proposals_share_entries_and_syncs() {
+    let volume = Volume::new(ClusterId::random().unwrap(), 1, 4);
+    let node = volume.start().await;
+    node.raft.initialize().await.unwrap();
+    for group in node.raft.groups() {
+        leads(group).await;
+    }
+    let before = node.raft.counters().snapshot();
+    let proposals = (0..1000).map(|number| {
+        let group = &node.raft.groups()[1 + number % 4];
+        group.propose(proposal("letter"))
+    });
+    for applied in join_all(proposals).await {
+        applied.unwrap();
+    }
+    let after = node.raft.counters().snapshot();
+    let (entries, syncs) = (after.entries - before.entries, after.syncs - before.syncs);
+    println!("1000 proposals: {entries} entries, {syncs} syncs");
+    assert!(entries < 500, "proposals share entries");
+    assert!(syncs < entries, "the shards share syncs");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_refused_before_anything_is_submitted() {
+    let volume = Volume::new(ClusterId::random().unwrap(), 1, 1);
+    let node = volume.start().await;
+    node.raft.initialize().await.unwrap();
+    leads(node.group()).await;
+    let large = proposal("x").with_body(vec![0; 9 << 20]);
+    let refused = node.group().propose(large).await.unwrap_err();
+    assert!(matches!(refused, ProposeError::TooLarge { .. }));
+    let many = (0..4).map(|_| {
+        node.group()
+            .propose(proposal("x").with_body(vec![0; 7 << 20]))
+    });
+    let outcomes = join_all(many).await;
+    let overloaded = |outcome: &&Result<_, _>| **outcome == Err(ProposeError::Overloaded);
+    assert_eq!(outcomes.iter().filter(overloaded).count(), 2);
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_command_halts_the_replica() {
+    let volume = Volume::new(ClusterId::random().unwrap(), 1, 2);
+    let node = volume.start().await;
+    node.raft.initialize().await.unwrap();
+    leads(node.group()).await;
+    let outcome = node.group().propose(proposal("halt")).await.unwrap_err();
+    assert_eq!(outcome, ProposeError::Unknown);
+    eventually("the group has stopped", || !node.group().is_leader()).await;
+    let halted = node.group().status().halted.unwrap();
+    assert!(halted.contains("unknown command"), "{halted}");
+    let next = node.group().propose(proposal("more")).await.unwrap_err();
+    assert_eq!(next, ProposeError::Stopped);
+    // The other shards go on.
+    let other = &node.raft.groups()[2];
+    leads(other).await;
+    other.propose(proposal("fine")).await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_cluster_and_another_node_are_refused() {
+    let volume = Volume::new(ClusterId::random().unwrap(), 1, 1);
+    let node = volume.start().await;
+    let hello = |cluster: ClusterId, to: u64| proto::Frame {
+        hello: Some(proto::Hello {
+            protocol: 1,
+            cluster_id: cluster.to_bytes(),
+            from: 2,
+            to,
+            endpoint: String::new(),
+        }),
+        messages: Vec::new(),
+    };
+    let open = async |frame: proto::Frame| {
+        let mut client = RaftClient::connect(node.me().endpoint).await.unwrap();
+        client.stream(tokio_stream::iter([frame])).await
+    };
+    let ours = volume.identity.cluster;
+    open(hello(ours, 1)).await.unwrap();
+    let stranger = open(hello(ClusterId::random().unwrap(), 1))
+        .await
+        .unwrap_err();
+    assert_eq!(stranger.code(), tonic::Code::FailedPrecondition);
+    let mistaken = open(hello(ours, 2)).await.unwrap_err();
+    assert_eq!(mistaken.code(), tonic::Code::FailedPrecondition);
+    let silent = open(proto::Frame::default()).await.unwrap_err();
+    assert_eq!(silent.code(), tonic::Code::InvalidArgument);
+    node.stop().await;
+}

@@ -1,0 +1,4 @@
+mod cluster;
+mod sandbox;
+mod storage;
+mod toy;
