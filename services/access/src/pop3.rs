@@ -14,3 +14,6 @@ mod session;
 
 pub use config::Pop3Config;
 pub(crate) use server::Server;
+
+#[cfg(test)]
+mod tests;

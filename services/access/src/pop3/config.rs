@@ -23,8 +23,9 @@ pub struct Pop3Config {
     pub max_login_failures: u32,
     /// How long a failed log-in waits for its answer.
     pub login_failure_delay: Duration,
-    /// How often a message that broke off on its way from the store is asked for again.
-    pub read_retries: u32,
+    /// How often the store is asked again for the rest of a message that broke off, or for a
+    /// deletion whose outcome is not known.
+    pub store_retries: u32,
 }
 
 impl Default for Pop3Config {
@@ -38,7 +39,7 @@ impl Default for Pop3Config {
             max_bad_commands: 20,
             max_login_failures: 3,
             login_failure_delay: Duration::secs(2),
-            read_retries: 5,
+            store_retries: 5,
         }
     }
 }

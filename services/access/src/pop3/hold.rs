@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
+use postino_proto::store::v1::HoldMaildropEvent;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::account::MailAccount;
+use crate::account::{Incoming, MailAccount};
 use crate::store_error::StoreError;
 
 /// The store sends a sign of life every 2 s; after so much silence, it is asked again.
@@ -58,7 +59,7 @@ impl Drop for Hold {
     }
 }
 
-type Events = tonic::Streaming<postino_proto::store::v1::HoldMaildropEvent>;
+type Events = Incoming<HoldMaildropEvent>;
 
 /// Asks for the maildrop; its stream's first event grants it.
 async fn grant(account: &MailAccount, holder: &str) -> Result<Events, StoreError> {

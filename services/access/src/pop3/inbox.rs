@@ -2,10 +2,10 @@
 
 use postino_message::ByteRange;
 use postino_pop3::{Maildrop, Message};
-use postino_proto::store::v1::UidRange;
+use postino_proto::store::v1::{BodyChunk, UidRange};
 use postino_types::{MailboxName, Uid, UidValidity};
 
-use crate::account::MailAccount;
+use crate::account::{Incoming, MailAccount};
 use crate::store_error::StoreError;
 
 /// Runs of UIDs that one call removes at most.
@@ -47,14 +47,15 @@ impl Inbox {
         &self,
         message: Message,
         offset: u64,
-    ) -> Result<tonic::Streaming<postino_proto::store::v1::BodyChunk>, StoreError> {
+    ) -> Result<Incoming<BodyChunk>, StoreError> {
         let range = ByteRange::new(offset, message.size);
         self.account
             .read_message(self.mailbox, message.uid, range)
             .await
     }
 
-    /// Removes messages for good, whatever their flags. `uids` ascend.
+    /// Removes messages for good, whatever their flags. `uids` ascend. Doing it twice is doing it
+    /// once: a UID is never used again.
     pub(super) async fn remove(&self, uids: &[Uid]) -> Result<(), StoreError> {
         for batch in runs(uids).chunks(BATCH) {
             self.account

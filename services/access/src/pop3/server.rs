@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use super::Pop3Config;
 use super::metrics::Metrics;
 use super::session::Session;
-use crate::Clients;
+use crate::login::Logins;
 
 /// What all POP3 sessions of the process share.
 pub(crate) struct Server {
@@ -20,7 +20,7 @@ pub(crate) struct Server {
     pub(super) hostname: String,
     pub(super) plaintext: PlaintextPolicy,
     pub(super) tls: Option<TlsAcceptor>,
-    pub(super) clients: Clients,
+    pub(super) logins: Arc<dyn Logins>,
     pub(super) shutdown: Shutdown,
     pub(super) metrics: Metrics,
 }
@@ -31,7 +31,7 @@ impl Server {
         hostname: String,
         plaintext: PlaintextPolicy,
         tls: Option<TlsAcceptor>,
-        clients: Clients,
+        logins: Arc<dyn Logins>,
         shutdown: Shutdown,
         registry: &Registry,
     ) -> Arc<Self> {
@@ -40,7 +40,7 @@ impl Server {
             hostname,
             plaintext,
             tls,
-            clients,
+            logins,
             shutdown,
             metrics: Metrics::new(registry),
         })

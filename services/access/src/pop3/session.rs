@@ -16,12 +16,12 @@ use super::inbox::Inbox;
 use super::link::{Closed, Link};
 use super::server::Server;
 use crate::account::MailAccount;
-use crate::login::{LoginError, log_in};
+use crate::login::LoginError;
 use crate::store_error::StoreError;
 
 /// How long QUIT waits until it is certain that the maildrop is still held.
 const CERTAINTY: Duration = Duration::from_secs(10);
-/// Pause before a message that broke off is asked for again.
+/// Pause before the store is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// One session.
@@ -123,7 +123,7 @@ impl Session {
 
     async fn authenticate(&mut self, credentials: Credentials) {
         let Credentials { user, password } = credentials;
-        let result = log_in(&self.server.clients, &user, &password).await;
+        let result = self.server.logins.log_in(&user, &password).await;
         let metrics = &self.server.metrics;
         let result = match result {
             Ok(account) => {
@@ -170,7 +170,7 @@ impl Session {
     /// where it was, since the client could not be told.
     async fn read(&mut self, message: Message) -> Result<(), Closed> {
         let mut offset = 0;
-        let mut retries = self.server.config.read_retries;
+        let mut retries = self.server.config.store_retries;
         let result = loop {
             let error = match self.read_from(message, &mut offset).await? {
                 Ok(()) => break Ok(()),
@@ -225,7 +225,7 @@ impl Session {
                     let text = format!("{offset} of {} octets came", message.size);
                     return Ok(Err(StoreError::Unavailable(text)));
                 }
-                Err(status) => return Ok(Err(status.into())),
+                Err(error) => return Ok(Err(error)),
             }
         }
     }
@@ -236,9 +236,14 @@ impl Session {
             tracing::warn!(peer = %self.peer, "a maildrop was lost to another session");
             return Err(CommitError);
         }
-        if let Err(error) = inbox.remove(uids).await {
-            tracing::warn!(%error, "messages could not be deleted");
-            return Err(CommitError);
+        let mut retries = self.server.config.store_retries;
+        while let Err(error) = inbox.remove(uids).await {
+            if retries == 0 || !matches!(error, StoreError::Unavailable(_)) {
+                tracing::warn!(%error, "messages could not be deleted");
+                return Err(CommitError);
+            }
+            retries -= 1;
+            tokio::time::sleep(PAUSE).await;
         }
         self.server.metrics.deleted.inc_by(uids.len() as u64);
         Ok(())

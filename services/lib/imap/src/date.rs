@@ -131,6 +131,20 @@ impl DateTime {
         }
     }
 
+    /// The moment as written in a zone; offsets of a day or more count as UTC.
+    pub fn with_offset(seconds: i64, offset_minutes: i32) -> Self {
+        let offset = i16::try_from(offset_minutes).ok();
+        Self {
+            unix: seconds,
+            offset_minutes: offset.filter(|o| o.abs() < 24 * 60).unwrap_or(0),
+        }
+    }
+
+    /// The zone's offset from UTC in minutes, east positive.
+    pub fn offset_minutes(self) -> i32 {
+        self.offset_minutes.into()
+    }
+
     /// Seconds since 1970-01-01T00:00:00Z.
     pub fn unix(self) -> i64 {
         self.unix
@@ -236,6 +250,7 @@ mod tests {
     fn the_example_of_the_rfc_goes_both_ways() {
         let moment = date_time("\"17-Jul-1996 02:44:25 -0700\"").expect("valid");
         assert_eq!(moment.unix(), 837_596_665);
+        assert_eq!(DateTime::with_offset(837_596_665, -7 * 60), moment);
         assert_eq!(moment.to_string(), "17-Jul-1996 02:44:25 -0700");
         assert_eq!(
             DateTime::from_unix(0).to_string(),

@@ -92,7 +92,7 @@ impl UidRuns {
     }
 
     /// How many members are `uid` or above.
-    pub(super) fn count_from(&self, uid: u32) -> u32 {
+    pub fn count_from(&self, uid: u32) -> u32 {
         self.len() - self.count_below(uid)
     }
 

@@ -1,0 +1,16 @@
+//! Section `[access]`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::imap::ImapConfig;
+use crate::pop3::Pop3Config;
+
+/// Section `[access]`: how users get at their mail.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessConfig {
+    /// IMAP.
+    pub imap: ImapConfig,
+    /// POP3.
+    pub pop3: Pop3Config,
+}
