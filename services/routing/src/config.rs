@@ -29,8 +29,6 @@ pub struct RoutingConfig {
     pub alias_depth: usize,
     /// Most targets of one address after aliases.
     pub alias_targets: usize,
-    /// How long a directory entry may be used without asking again. At most 1 s.
-    pub directory_ttl: Duration,
     /// The port of hosts that the DNS names; other than 25 for tests only.
     pub smtp_port: u16,
     /// Which addresses of hosts are used.
@@ -79,7 +77,6 @@ impl Default for RoutingConfig {
             own_addresses: Vec::new(),
             alias_depth: 10,
             alias_targets: 1000,
-            directory_ttl: Duration::secs(1),
             smtp_port: crate::site::SMTP_PORT,
             address_families: AddressFamilies::Both,
             max_hosts: 20,
@@ -129,7 +126,6 @@ impl RoutingConfig {
             (self.max_lookups > 0, "max_lookups must not be 0"),
             (self.smtp_port > 0, "smtp_port must not be 0"),
             (self.min_ttl <= self.max_ttl, "min_ttl must not be longer than max_ttl"),
-            (self.directory_ttl <= Duration::secs(1), "directory_ttl must be at most 1s"),
             (self.dns_timeout > Duration::default(), "dns_timeout must not be 0"),
             (self.lookup_timeout > Duration::default(), "lookup_timeout must not be 0"),
         ];
@@ -159,6 +155,6 @@ mod tests {
         assert!(bad(|c| c.routes.push("x".into())).starts_with("routing.routes: "));
         assert!(bad(|c| c.postmaster = Some("x".into())).starts_with("routing.postmaster: "));
         assert!(bad(|c| c.max_hosts = 0).starts_with("routing.max_hosts "));
-        assert!(bad(|c| c.directory_ttl = Duration::secs(2)).starts_with("routing.directory_ttl "));
+        assert!(bad(|c| c.min_ttl = Duration::days(2)).starts_with("routing.min_ttl "));
     }
 }

@@ -1,7 +1,9 @@
 //! What routing asks the store's directory.
 
 use std::future::Future;
+use std::sync::Arc;
 
+use postino_client::DirectoryCache;
 use postino_proto::store::v1::LookupResponse;
 
 /// The directory does not answer; the question may be asked again later.
@@ -16,4 +18,14 @@ pub trait Directory: Send + Sync + 'static {
         &self,
         address: &str,
     ) -> impl Future<Output = Result<LookupResponse, DirectoryUnavailable>> + Send;
+}
+
+/// The store's directory, remembered for at most a second.
+impl Directory for DirectoryCache {
+    async fn lookup(&self, address: &str) -> Result<LookupResponse, DirectoryUnavailable> {
+        match DirectoryCache::lookup(self, address.to_owned()).await {
+            Ok(found) => Ok(Arc::unwrap_or_clone(found)),
+            Err(error) => Err(DirectoryUnavailable(error.to_string())),
+        }
+    }
 }

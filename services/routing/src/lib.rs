@@ -11,10 +11,12 @@ mod metrics;
 pub mod plan;
 pub mod planner;
 pub mod records;
+mod routing;
 mod service;
 pub mod site;
 pub mod transport;
 
 pub use config::{RoutingConfig, RoutingConfigError};
 pub use metrics::Metrics;
+pub use routing::{RoutingError, StoreRouting, routing};
 pub use service::RoutingService;

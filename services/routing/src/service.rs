@@ -1,6 +1,6 @@
 //! The `Routing` gRPC service.
 
-use postino_proto::routing::v1::routing_server::Routing;
+use postino_proto::routing::v1::routing_server::{Routing, RoutingServer};
 use postino_proto::routing::v1::{
     CheckSenderRequest, CheckSenderResponse, Host, Hosts, PlanRequest, PlanResponse, Refusal,
     ResolveRequest, ResolveResponse, Targets, TlsPolicy, plan_response, resolve_response,
@@ -28,6 +28,13 @@ impl<R: Directory, D: Dns> RoutingService<R, D> {
     /// Puts the service together.
     pub fn new(directory: R, planner: Planner<D>, rules: Rules, metrics: Metrics) -> Self {
         Self { directory, planner, rules, metrics }
+    }
+
+    /// The server to mount.
+    pub fn server(self, max_message: usize) -> RoutingServer<Self> {
+        RoutingServer::new(self)
+            .max_decoding_message_size(max_message)
+            .max_encoding_message_size(max_message)
     }
 
     /// What to do with one recipient: its targets, or the reply to refuse it with.

@@ -1,0 +1,515 @@
+//! One letter: its due recipients are tried in groups, and the outcomes recorded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use postino_proto::mail::v1::Recipient;
+use postino_proto::store::v1::{
+    Bounced, Deferred, Delivered, Letter, LetterOutcome, RecipientOutcome, RecipientState,
+    RecipientStatus, recipient_outcome,
+};
+use postino_types::{Domain, EmailAddress, EnhancedStatus, QueueId, Reply};
+use tracing::{Instrument, Span};
+
+use crate::lease::Lease;
+use crate::local::Local;
+use crate::metrics::{Metrics, To};
+use crate::notify::{Notifier, Reported, letter_span};
+use crate::outcome::{Attempted, Decision, Outcome, decide};
+use crate::ports::Store;
+use crate::remote::Remote;
+use crate::schedule::{History, Notice, Schedule, millis};
+use crate::settle::{NotSettled, Settler};
+
+/// Retries that start this soon after acceptance belong to the letter's own trace.
+const ONE_TRACE_MS: u64 = 15 * 60 * 1000;
+
+/// How the attempt of a group ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupEnd {
+    /// Results of the recipients that were tried.
+    pub(crate) results: Vec<Attempted>,
+    /// No attempt was made for the others; there may be one after this time. Nothing is recorded
+    /// of them.
+    pub(crate) postponed: Option<Duration>,
+}
+
+impl GroupEnd {
+    /// All were tried.
+    pub(crate) fn results(results: Vec<Attempted>) -> Self {
+        Self { results, postponed: None }
+    }
+
+    /// None was tried.
+    pub(crate) fn postponed(wait: Duration) -> Self {
+        Self { results: Vec::new(), postponed: Some(wait) }
+    }
+}
+
+/// When a letter comes up again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Never: it is settled.
+    Done,
+    /// At this time, which the store knows; Unix milliseconds.
+    Scheduled(u64),
+    /// At this time, which only this process knows; Unix milliseconds.
+    Postponed(u64),
+}
+
+/// What works letters needs; shared by all shards of the process.
+pub(crate) struct Desk {
+    /// The store.
+    pub(crate) store: Arc<dyn Store>,
+    /// Filing into mailboxes.
+    pub(crate) local: Local,
+    /// Sending to other servers.
+    pub(crate) remote: Arc<Remote>,
+    /// Telling senders.
+    pub(crate) notifier: Notifier,
+    /// When to try again.
+    pub(crate) schedule: Schedule,
+    /// Wait after a failure inside the cluster.
+    pub(crate) internal_retry: Duration,
+    /// Counters.
+    pub(crate) metrics: Metrics,
+}
+
+/// Recipients of one letter that are tried together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Group {
+    /// Mailboxes on one shard.
+    Local { shard: u32, recipients: Vec<u32> },
+    /// Addresses of one domain.
+    Remote { domain: Domain, recipients: Vec<u32> },
+    /// Addresses that are none: they cannot be delivered.
+    Broken { recipients: Vec<u32> },
+}
+
+impl Group {
+    fn recipients(&self) -> &[u32] {
+        match self {
+            Self::Local { recipients, .. }
+            | Self::Remote { recipients, .. }
+            | Self::Broken { recipients } => recipients,
+        }
+    }
+
+    fn destination(&self) -> String {
+        match self {
+            Self::Local { .. } => "local".to_owned(),
+            Self::Remote { domain, .. } => domain.to_string(),
+            Self::Broken { .. } => "invalid".to_owned(),
+        }
+    }
+
+    fn to(&self) -> To {
+        match self {
+            Self::Local { .. } => To::Local,
+            Self::Remote { .. } | Self::Broken { .. } => To::Remote,
+        }
+    }
+}
+
+/// Now, in Unix milliseconds.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+impl Desk {
+    /// Works a letter once.
+    pub(crate) async fn work(&self, id: QueueId, lease: &Lease, settler: &Settler) -> Next {
+        let letter = match self.store.letter(id).await {
+            Ok(Some(letter)) => letter,
+            Ok(None) => return Next::Done,
+            Err(error) => {
+                tracing::debug!(queue_id = %id, %error, "a due letter cannot be read yet");
+                return Next::Postponed(now_ms() + millis(self.internal_retry));
+            }
+        };
+        let now = now_ms();
+        let job = Job { id, letter: &letter, lease, settler };
+        let mut ends: FuturesUnordered<_> =
+            groups(&letter, now).into_iter().map(|group| self.group(&job, group)).collect();
+        let mut next = later(&letter, now);
+        while let Some(end) = ends.next().await {
+            next = next.earlier(end);
+        }
+        next
+    }
+
+    /// Tries one group and records its outcome, under its own span.
+    async fn group(&self, job: &Job<'_>, group: Group) -> Next {
+        let span = attempt_span(job, &group);
+        let attempt = async {
+            let mut end = self.attempt(job, &group).await;
+            if end.postponed.is_some()
+                && let Some(expired) = self.expired(job.letter, group.recipients(), &end)
+            {
+                end.results.extend(expired);
+                end.postponed = None;
+            }
+            let postponed = match end.postponed {
+                Some(wait) => Next::Postponed(now_ms() + millis(wait).max(1)),
+                None => Next::Done,
+            };
+            if end.results.is_empty() {
+                Span::current().record("mail.outcome", "postponed");
+                return postponed;
+            }
+            let results = end.results;
+            results.iter().for_each(|result| self.metrics.attempted(group.to(), result.outcome));
+            self.conclude(job, &results).await.earlier(postponed)
+        };
+        attempt.instrument(span).await
+    }
+
+    async fn attempt(&self, job: &Job<'_>, group: &Group) -> GroupEnd {
+        match group {
+            Group::Local { shard, recipients } => {
+                self.local.deliver(job.letter, *shard, recipients).await
+            }
+            Group::Remote { domain, recipients } => {
+                let tenure = &job.lease.tenure;
+                self.remote.deliver(job.id, job.letter, domain, recipients, tenure).await
+            }
+            Group::Broken { recipients } => {
+                let reply = Reply::new(553, EnhancedStatus::permanent(1, 3), "not an address");
+                GroupEnd::results(recipients.iter().map(|&r| Attempted::ours(r, &reply)).collect())
+            }
+        }
+    }
+
+    /// For recipients that were not tried though their time is over: what was last said of them.
+    fn expired(
+        &self,
+        letter: &Letter,
+        recipients: &[u32],
+        end: &GroupEnd,
+    ) -> Option<Vec<Attempted>> {
+        let accepted_ms = letter.envelope.as_ref()?.accepted_ms;
+        if now_ms() < self.schedule.expiry_ms(accepted_ms) {
+            return None;
+        }
+        let tried = |index: &&u32| end.results.iter().any(|result| result.recipient == **index);
+        let result = |&recipient: &u32| {
+            let last = letter.recipients.iter().find(|state| state.recipient == recipient);
+            let (reply, remote) = last.map_or_else(Default::default, |state| {
+                (state.last_reply.clone(), state.last_remote.clone())
+            });
+            Attempted { recipient, outcome: Outcome::Temporary, reply, remote }
+        };
+        Some(recipients.iter().filter(|index| !tried(index)).map(result).collect())
+    }
+
+    /// Decides what the results mean and records it.
+    async fn conclude(&self, job: &Job<'_>, results: &[Attempted]) -> Next {
+        let now = now_ms();
+        let mut decisions: Vec<Decision> =
+            results.iter().map(|result| self.decision(job.letter, result, now)).collect();
+        let notifications = match self.notifications(job, results, &decisions, now).await {
+            Ok(notifications) => notifications,
+            Err(error) => {
+                tracing::warn!(queue_id = %job.id, %error, "an outcome waits for its notification");
+                decisions.iter_mut().for_each(|decision| self.hold_back(decision, now));
+                Vec::new()
+            }
+        };
+        log_outcomes(job.id, results, &decisions);
+        let outcome = LetterOutcome {
+            queue_id: job.id.to_string(),
+            recipients: results.iter().zip(&decisions).map(recipient_outcome).collect(),
+            notifications,
+        };
+        let span = tracing::info_span!("settle mail.queue", mail.queue_id = %job.id);
+        match job.settler.settle(outcome).instrument(span).await {
+            Ok(()) => {
+                self.observe(job.letter, &decisions, now);
+                next_of(&decisions)
+            }
+            Err(NotSettled::LeaseLost) => Next::Done,
+            Err(NotSettled::Refused) => Next::Postponed(now + millis(self.schedule.min_backoff)),
+        }
+    }
+
+    fn decision(&self, letter: &Letter, result: &Attempted, now: u64) -> Decision {
+        let state = letter.recipients.iter().find(|state| state.recipient == result.recipient);
+        let history = History {
+            attempts: state.map_or(0, |state| state.attempts).saturating_add(1),
+            accepted_ms: letter.envelope.as_ref().map_or(0, |envelope| envelope.accepted_ms),
+            delay_notified: state.is_some_and(|state| state.delay_notified),
+        };
+        decide(result.outcome, history, &self.schedule, now, &mut fastrand::Rng::new())
+    }
+
+    async fn notifications(
+        &self,
+        job: &Job<'_>,
+        results: &[Attempted],
+        decisions: &[Decision],
+        now: u64,
+    ) -> Result<Vec<postino_proto::store::v1::NewLetter>, crate::notify::NotNow> {
+        let unknown = Recipient::default();
+        let pairs: Vec<Reported<'_>> = results
+            .iter()
+            .zip(decisions)
+            .filter(|(_, decision)| is_reported(decision))
+            .map(|(attempted, decision)| Reported {
+                recipient: recipient(job.letter, attempted.recipient).unwrap_or(&unknown),
+                attempted,
+                decision,
+            })
+            .collect();
+        if pairs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let made = self.notifier.notification(job.id, job.letter, &pairs, now).await?;
+        Ok(made.into_iter().collect())
+    }
+
+    /// Turns a decision that needs a notification into one that does not: a bounce is put off, a
+    /// notice of a delay comes with a later deferral.
+    fn hold_back(&self, decision: &mut Decision, now: u64) {
+        match decision {
+            Decision::Bounced(_) => {
+                let next_attempt_ms = now + millis(self.schedule.min_backoff);
+                *decision = Decision::Deferred { next_attempt_ms, notice: Notice::NotDue };
+            }
+            Decision::Deferred { notice, .. } => *notice = Notice::NotDue,
+            Decision::Delivered => {}
+        }
+    }
+
+    fn observe(&self, letter: &Letter, decisions: &[Decision], now: u64) {
+        let accepted_ms = letter.envelope.as_ref().map_or(now, |envelope| envelope.accepted_ms);
+        let delay = Duration::from_millis(now.saturating_sub(accepted_ms));
+        let delivered = decisions.iter().filter(|decision| **decision == Decision::Delivered);
+        delivered.for_each(|_| self.metrics.delivered_after(delay));
+    }
+}
+
+struct Job<'a> {
+    id: QueueId,
+    letter: &'a Letter,
+    lease: &'a Lease,
+    settler: &'a Settler,
+}
+
+impl Next {
+    /// The earlier of two.
+    fn earlier(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Done, next) | (next, Self::Done) => next,
+            (a, b) if a.at() <= b.at() => a,
+            (_, b) => b,
+        }
+    }
+
+    fn at(self) -> u64 {
+        match self {
+            Self::Done => u64::MAX,
+            Self::Scheduled(at) | Self::Postponed(at) => at,
+        }
+    }
+}
+
+fn recipient(letter: &Letter, index: u32) -> Option<&Recipient> {
+    letter.envelope.as_ref()?.recipients.get(usize::try_from(index).ok()?)
+}
+
+fn is_pending(state: &&RecipientState) -> bool {
+    state.status() == RecipientStatus::Pending
+}
+
+/// The due recipients of a letter, grouped.
+fn groups(letter: &Letter, now: u64) -> Vec<Group> {
+    let mut local: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    let mut remote: BTreeMap<Domain, Vec<u32>> = BTreeMap::new();
+    let mut broken = Vec::new();
+    let due = letter.recipients.iter().filter(is_pending).filter(|s| s.next_attempt_ms <= now);
+    for state in due {
+        let index = state.recipient;
+        let Some(recipient) = recipient(letter, index) else { continue };
+        match (&recipient.local, recipient.address.parse::<EmailAddress>()) {
+            (Some(target), _) => local.entry(target.shard).or_default().push(index),
+            (None, Ok(address)) => remote.entry(address.domain().clone()).or_default().push(index),
+            (None, Err(_)) => broken.push(index),
+        }
+    }
+    let mut groups: Vec<Group> =
+        local.into_iter().map(|(shard, recipients)| Group::Local { shard, recipients }).collect();
+    groups.extend(
+        remote.into_iter().map(|(domain, recipients)| Group::Remote { domain, recipients }),
+    );
+    if !broken.is_empty() {
+        groups.push(Group::Broken { recipients: broken });
+    }
+    groups
+}
+
+/// When the recipients come up that are not due yet.
+fn later(letter: &Letter, now: u64) -> Next {
+    let pending = letter.recipients.iter().filter(is_pending);
+    let later = pending.map(|state| state.next_attempt_ms).filter(|&at| at > now).min();
+    later.map_or(Next::Done, Next::Scheduled)
+}
+
+fn is_reported(decision: &Decision) -> bool {
+    matches!(
+        decision,
+        Decision::Bounced(_) | Decision::Deferred { notice: Notice::Due, .. }
+    )
+}
+
+fn next_of(decisions: &[Decision]) -> Next {
+    let times = decisions.iter().filter_map(|decision| match decision {
+        Decision::Deferred { next_attempt_ms, .. } => Some(*next_attempt_ms),
+        _ => None,
+    });
+    times.min().map_or(Next::Done, Next::Scheduled)
+}
+
+fn recipient_outcome((result, decision): (&Attempted, &Decision)) -> RecipientOutcome {
+    let (reply, remote) = (result.reply.clone(), result.remote.clone());
+    let outcome = match decision {
+        Decision::Delivered => recipient_outcome::Outcome::Delivered(Delivered { reply, remote }),
+        Decision::Deferred { next_attempt_ms, notice } => {
+            recipient_outcome::Outcome::Deferred(Deferred {
+                next_attempt_ms: *next_attempt_ms,
+                reply,
+                remote,
+                delay_notified: *notice == Notice::Due,
+            })
+        }
+        Decision::Bounced(_) => recipient_outcome::Outcome::Bounced(Bounced { reply, remote }),
+    };
+    RecipientOutcome { recipient: result.recipient, outcome: Some(outcome) }
+}
+
+/// The span of an attempt: part of the letter's trace while that is young, later one of its own
+/// with a link.
+fn attempt_span(job: &Job<'_>, group: &Group) -> Span {
+    let now = now_ms();
+    let states = job.letter.recipients.iter();
+    let state = states.filter(|state| group.recipients().contains(&state.recipient)).next();
+    let (attempts, due_ms) = state.map_or((0, now), |s| (s.attempts, s.next_attempt_ms));
+    let message_id = job.letter.email.as_ref().map_or("", |email| email.message_id.as_str());
+    let span = tracing::info_span!(
+        parent: None,
+        "process mail.queue",
+        otel.kind = "consumer",
+        mail.queue_id = %job.id,
+        email.message_id = message_id,
+        mail.attempt = attempts + 1,
+        mail.wait_ms = now.saturating_sub(due_ms),
+        mail.recipient_domain = group.destination(),
+        mail.recipients = group.recipients().len(),
+        mail.site = tracing::field::Empty,
+        mail.outcome = tracing::field::Empty,
+    );
+    let letter_span = letter_span(job.letter);
+    let accepted_ms = job.letter.envelope.as_ref().map_or(0, |envelope| envelope.accepted_ms);
+    if attempts == 0 || now.saturating_sub(accepted_ms) < ONE_TRACE_MS {
+        letter_span.adopt(&span);
+    }
+    letter_span.link(&span);
+    span
+}
+
+/// One line per recipient, with domains only.
+fn log_outcomes(id: QueueId, results: &[Attempted], decisions: &[Decision]) {
+    for (result, decision) in results.iter().zip(decisions) {
+        let outcome = match decision {
+            Decision::Delivered => "delivered",
+            Decision::Deferred { .. } => "deferred",
+            Decision::Bounced(_) => "bounced",
+        };
+        Span::current().record("mail.outcome", outcome);
+        tracing::info!(
+            queue_id = %id,
+            recipient = result.recipient,
+            outcome,
+            remote = result.remote,
+            reply = result.reply,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postino_proto::mail::v1::{Envelope, LocalTarget};
+
+    fn letter(recipients: &[(&str, u32)], states: &[(RecipientStatus, u64)]) -> Letter {
+        let recipient = |&(address, shard): &(&str, u32)| Recipient {
+            address: address.to_owned(),
+            original: address.to_owned(),
+            local: (shard > 0).then_some(LocalTarget { account: 1, shard }),
+            orcpt: String::new(),
+        };
+        let state = |(index, &(status, next_attempt_ms)): (usize, &(RecipientStatus, u64))| {
+            RecipientState {
+                recipient: index as u32,
+                status: status.into(),
+                next_attempt_ms,
+                ..RecipientState::default()
+            }
+        };
+        Letter {
+            envelope: Some(Envelope {
+                recipients: recipients.iter().map(recipient).collect(),
+                ..Envelope::default()
+            }),
+            recipients: states.iter().enumerate().map(state).collect(),
+            ..Letter::default()
+        }
+    }
+
+    #[test]
+    fn due_recipients_are_grouped_by_shard_and_domain() {
+        use RecipientStatus::{Bounced, Delivered, Pending};
+        let letter = letter(
+            &[
+                ("a@example.org", 3),
+                ("b@remote.example", 0),
+                ("c@example.org", 3),
+                ("d@REMOTE.example", 0),
+                ("e@other.example", 0),
+                ("broken", 0),
+                ("f@example.org", 4),
+                ("g@example.org", 3),
+            ],
+            &[
+                (Pending, 10),
+                (Pending, 10),
+                (Pending, 5),
+                (Pending, 0),
+                (Pending, 11),
+                (Pending, 0),
+                (Delivered, 0),
+                (Bounced, 0),
+            ],
+        );
+        let domain = "remote.example".parse().expect("domain");
+        assert_eq!(
+            groups(&letter, 10),
+            [
+                Group::Local { shard: 3, recipients: vec![0, 2] },
+                Group::Remote { domain, recipients: vec![1, 3] },
+                Group::Broken { recipients: vec![5] },
+            ]
+        );
+        assert_eq!(later(&letter, 10), Next::Scheduled(11));
+        assert_eq!(later(&letter, 11), Next::Done);
+    }
+
+    #[test]
+    fn the_earliest_time_counts() {
+        let next = Next::Done.earlier(Next::Scheduled(20)).earlier(Next::Postponed(10));
+        assert_eq!(next, Next::Postponed(10));
+        assert_eq!(Next::Done.earlier(Next::Done), Next::Done);
+    }
+}
