@@ -315,7 +315,9 @@ impl StoreClient {
             let endpoint = &endpoints[(first + step) % endpoints.len()];
             let ask = async |channel: Channel, _: Duration| {
                 let mut stub = DirectoryClient::new(channel);
-                stub.get_topology(GetTopologyRequest {}).await.map(tonic::Response::into_inner)
+                stub.get_topology(GetTopologyRequest {})
+                    .await
+                    .map(tonic::Response::into_inner)
             };
             match self.attempt(endpoint, TOPOLOGY_TIMEOUT, &ask).await {
                 Ok(topology) => return Ok(topology),
