@@ -126,6 +126,7 @@ impl Client {
     /// TLS is up: start over, trusting nothing that was said before (RFC 3207 section 4.2).
     pub fn tls_established(&mut self) {
         if matches!(self.phase, Phase::TlsHandshake) {
+            self.input.clear();
             self.channel = Channel::Tls;
             self.offered = Capabilities::default();
             self.phase = Phase::Opening;
