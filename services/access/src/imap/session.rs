@@ -217,7 +217,7 @@ impl Session {
             Ok(()) | Err(_) => outcome,
         };
         let told: Told = match outcome {
-            Ok(Done::Ok(code, text)) => (Condition::Ok, code, text.into()),
+            Ok(Done::Ok(code, text)) => (Condition::Ok, code.or(self.remark()), text.into()),
             Ok(Done::Told) => {
                 self.server.metrics.command(name, Some(Condition::Ok));
                 return Ok(());
@@ -242,6 +242,17 @@ impl Session {
         self.server.metrics.command(name, Some(condition));
         response::put_tagged(self.link.out(), tag, condition, code.as_ref(), &text);
         Ok(())
+    }
+
+    /// Somebody else has expunged messages, and this was no moment to tell (RFC 5530 section 3): the
+    /// client should send a NOOP.
+    fn remark(&self) -> Option<ResponseCode> {
+        match &self.stage {
+            Stage::Selected(_, selected) if selected.view.holds_expunges() => {
+                Some(ResponseCode::ExpungeIssued)
+            }
+            _ => None,
+        }
     }
 
     async fn dispatch(&mut self, tag: &Tag, command: Command) -> Outcome {
@@ -276,8 +287,12 @@ impl Session {
             Command::Close => c::close::run(self, c::close::Deleted::Expunge).await,
             Command::Unselect => c::close::run(self, c::close::Deleted::Keep).await,
             Command::Expunge(uids) => c::expunge::run(self, uids).await,
-            Command::Search(numbering, search) => c::search::run(self, numbering, search).await,
-            Command::Fetch(numbering, fetch) => c::fetch::run(self, numbering, fetch).await,
+            Command::Search(numbering, search) => {
+                Box::pin(c::search::run(self, numbering, search)).await
+            }
+            Command::Fetch(numbering, fetch) => {
+                Box::pin(c::fetch::run(self, numbering, fetch)).await
+            }
             Command::Store(numbering, store) => c::store::run(self, numbering, store).await,
             Command::Copy(numbering, set, target) => {
                 c::copy::run(self, numbering, set, target).await
@@ -329,29 +344,32 @@ impl Session {
         plaintext_allowed(self.server.plaintext, self.peer, self.link.tls())
     }
 
-    /// What the session offers in its state.
+    /// What the session offers. What needs a log-in is named before it, too: some clients ask only
+    /// once.
     pub(super) fn capabilities(&self) -> Vec<&'static str> {
-        let mut names = vec!["IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE"];
-        match self.stage {
-            Stage::NotAuthenticated | Stage::Logout => {
-                if self.link.tls().is_none() && self.server.tls.is_some() {
-                    names.push("STARTTLS");
-                }
-                names.push(match self.may_log_in() {
-                    true => "AUTH=PLAIN",
-                    false => "LOGINDISABLED",
-                });
+        let mut names = vec![
+            "IMAP4rev1",
+            "LITERAL+",
+            "SASL-IR",
+            "ID",
+            "ENABLE",
+            "IDLE",
+            "NAMESPACE",
+            "UIDPLUS",
+            "MOVE",
+            "UNSELECT",
+            "CHILDREN",
+            "SPECIAL-USE",
+            "CREATE-SPECIAL-USE",
+        ];
+        if matches!(self.stage, Stage::NotAuthenticated) {
+            if self.link.tls().is_none() && self.server.tls.is_some() {
+                names.push("STARTTLS");
             }
-            Stage::Authenticated(_) | Stage::Selected(..) => names.extend([
-                "IDLE",
-                "NAMESPACE",
-                "UIDPLUS",
-                "MOVE",
-                "UNSELECT",
-                "CHILDREN",
-                "SPECIAL-USE",
-                "CREATE-SPECIAL-USE",
-            ]),
+            names.push(match self.may_log_in() {
+                true => "AUTH=PLAIN",
+                false => "LOGINDISABLED",
+            });
         }
         names
     }
@@ -363,5 +381,21 @@ fn log_store_error(command: &'static str, error: &StoreError) {
         StoreError::Unavailable(_) => tracing::warn!(command, %error, "the store is not available"),
         StoreError::Broken(_) => tracing::error!(command, %error, "the store failed"),
         _ => tracing::debug!(command, %error, "the store refused"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a waiting session costs beside its socket (DESIGN, "Promises in numbers").
+    #[tokio::test]
+    async fn a_waiting_session_is_small() {
+        let (mut session, _client) = super::super::tests::session().await;
+        let tag = Tag::new("a").expect("a tag");
+        let idle = std::mem::size_of_val(&session.command(tag, Command::Idle));
+        let waiting = std::mem::size_of_val(&session.run());
+        assert!(waiting < 3 * 1024, "a session takes {waiting} octets");
+        assert!(idle < 4 * 1024, "a command takes {idle} octets");
     }
 }

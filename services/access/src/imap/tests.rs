@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use super::session::Session;
 use super::{ImapConfig, Server};
 use crate::account::MailAccount;
 use crate::fake_store::FakeStore;
@@ -42,26 +43,49 @@ struct Stage {
     shutdown: Shutdown,
 }
 
+async fn server(
+    plaintext: PlaintextPolicy,
+    tls: Option<TlsAcceptor>,
+    shutdown: Shutdown,
+) -> Arc<Server> {
+    let store = FakeStore::new().start().await;
+    let account = MailAccount::new(store, AccountId::new(7), ShardId::new(1));
+    let config = ImapConfig {
+        login_failure_delay: Setting::millis(0),
+        max_bad_commands: 3,
+        max_append: postino_config::ByteSize::kib(64),
+        batch: 2,
+        ..ImapConfig::default()
+    };
+    Server::new(
+        config,
+        plaintext,
+        tls,
+        Arc::new(OneUser(account)),
+        shutdown,
+        &Registry::new(),
+    )
+}
+
+/// A session that has not been run, and its client.
+pub(super) async fn session() -> (Session, TcpStream) {
+    let server = server(
+        PlaintextPolicy::Loopback,
+        None,
+        Shutdown::new(Duration::from_secs(5)),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let client = TcpStream::connect(address).await.expect("connected");
+    let (accepted, _) = listener.accept().await.expect("accepted");
+    let connection = postino_net::Connection::plain(accepted).expect("addresses");
+    (Session::new(server.await, connection), client)
+}
+
 impl Stage {
     async fn start(plaintext: PlaintextPolicy, tls: Option<TlsAcceptor>) -> Self {
-        let store = FakeStore::new().start().await;
-        let account = MailAccount::new(store, AccountId::new(7), ShardId::new(1));
-        let config = ImapConfig {
-            login_failure_delay: Setting::millis(0),
-            max_bad_commands: 3,
-            max_append: postino_config::ByteSize::kib(64),
-            batch: 2,
-            ..ImapConfig::default()
-        };
         let shutdown = Shutdown::new(Duration::from_secs(5));
-        let server = Server::new(
-            config,
-            plaintext,
-            tls,
-            Arc::new(OneUser(account)),
-            shutdown.clone(),
-            &Registry::new(),
-        );
+        let server = server(plaintext, tls, shutdown.clone()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(server.serve(listener, NetConfig::default(), None));

@@ -36,9 +36,10 @@ impl Plan {
             items.insert(0, FetchItem::Uid);
         }
         let sets_seen = access == Access::ReadWrite && items.iter().any(FetchItem::sets_seen);
+        // Of a whole message only the size has to be known, which its row tells.
         let needs_row = |item: &FetchItem| {
             use FetchItem::{Flags, InternalDate, ModSeq, Rfc822Size};
-            matches!(item, Flags | InternalDate | Rfc822Size | ModSeq)
+            matches!(item, Flags | InternalDate | Rfc822Size | ModSeq) || body::is_whole(item)
         };
         let needs_email = |item: &FetchItem| !needs_row(item) && *item != FetchItem::Uid;
         Self {
@@ -106,23 +107,32 @@ async fn read(
         now_seen: false,
     };
     let mut messages: Vec<Message> = batch.iter().map(message).collect();
-    if plan.rows {
-        for row in store.list_messages(mailbox, ranges.clone()).await? {
-            if let Some(message) = find(&mut messages, row.uid) {
-                message.row = Some(row);
-            }
+    let rows = async {
+        match plan.rows {
+            true => store.list_messages(mailbox, ranges.clone()).await,
+            false => Ok(Vec::new()),
         }
-        messages.retain(|message| message.row.is_some());
-    }
-    if plan.emails {
-        for email in store.get_emails(mailbox, ranges).await? {
-            if let (Some(message), Some(content)) = (find(&mut messages, email.uid), email.content)
-            {
-                message.email = Some(from_content(content));
-            }
+    };
+    let emails = async {
+        match plan.emails {
+            true => store.get_emails(mailbox, ranges.clone()).await,
+            false => Ok(Vec::new()),
         }
-        messages.retain(|message| message.email.is_some());
+    };
+    let (rows, emails) = tokio::try_join!(rows, emails)?;
+    for row in rows {
+        if let Some(message) = find(&mut messages, row.uid) {
+            message.row = Some(row);
+        }
     }
+    for email in emails {
+        if let (Some(message), Some(content)) = (find(&mut messages, email.uid), email.content) {
+            message.email = Some(from_content(content));
+        }
+    }
+    messages.retain(|message| {
+        (message.row.is_some() || !plan.rows) && (message.email.is_some() || !plan.emails)
+    });
     if plan.sets_seen {
         set_seen(session, mailbox, &mut messages).await?;
     }
@@ -208,14 +218,20 @@ async fn put(session: &mut Session, items: &[FetchItem], message: &Message) -> R
             (FetchItem::BodyStructure, .., Some(email)) => {
                 fetch.wire(out, item, &email.bodystructure);
             }
-            (_, .., Some(email)) => {
+            (item, Some(row), ..) if body::is_whole(item) => {
+                match body::put_whole(session, &mut fetch, item, message.uid, row.size).await {
+                    Err(Failure::Store(error)) => failed = Some(error),
+                    other => other?,
+                }
+            }
+            (.., Some(email)) => {
                 match body::put(session, &mut fetch, item, message.uid, email).await {
                     Err(Failure::Store(error)) => failed = Some(error),
                     other => other?,
                 }
             }
             // The plan has read what each item needs.
-            (_, .., None) => {}
+            (.., None) => {}
         }
     }
     fetch.finish(session.link.out());

@@ -1,7 +1,5 @@
 //! `IDLE` (RFC 2177): changes are told as they happen.
 
-use std::future::Future;
-
 use postino_imap::response::{self, Condition};
 use postino_imap::{Event, Expunges};
 use tokio::time::{Instant, sleep_until};
@@ -76,12 +74,10 @@ async fn wait(
 }
 
 /// Waits until the account has changed since the selected mailbox was read; without one, for ever.
-fn changed(stage: &mut Stage) -> impl Future<Output = ()> + '_ {
-    async move {
-        match stage {
-            Stage::Selected(user, selected) => user.watch.beyond(selected.heard).await,
-            _ => std::future::pending().await,
-        }
+async fn changed(stage: &mut Stage) {
+    match stage {
+        Stage::Selected(user, selected) => user.watch.beyond(selected.heard).await,
+        _ => std::future::pending().await,
     }
 }
 

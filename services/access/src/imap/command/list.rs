@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use postino_imap::Pattern;
 use postino_imap::command::{List, ListKind};
-use postino_imap::response::{self, ListAttribute};
+use postino_imap::response::{self, ListAttribute, ResponseCode};
 use postino_proto::store::v1::{ListMailboxesResponse, SpecialUse};
 use postino_types::SEPARATOR;
 
-use crate::imap::failure::{Done, Outcome};
+use crate::imap::failure::{Done, Failure, Outcome};
 use crate::imap::session::Session;
+
+/// Octets of reference and pattern together: twice the longest name is more than any pattern
+/// needs, and matching takes time in proportion to it.
+const MAX_PATTERN: usize = 1024;
 
 pub(in crate::imap) async fn run(session: &mut Session, list: List) -> Outcome {
     if list.pattern.is_empty() {
@@ -17,6 +21,9 @@ pub(in crate::imap) async fn run(session: &mut Session, list: List) -> Outcome {
         let out = session.link.out();
         response::put_list(out, list.kind, &[ListAttribute::NoSelect], "");
         return Ok(Done::new("done"));
+    }
+    if list.reference.len() + list.pattern.len() > MAX_PATTERN {
+        return Err(Failure::no(ResponseCode::Limit, "the pattern is too long"));
     }
     let subscriptions = list.kind == ListKind::Lsub;
     let mailboxes = session.store()?.list_mailboxes(subscriptions).await?;

@@ -101,6 +101,9 @@ fn put_state(
 
 /// The sequence number of the first message without `\Seen`.
 fn first_unseen(state: &MailboxState, selected: &Selected) -> Option<u32> {
+    if state.first_unseen == 0 {
+        return None;
+    }
     let set = SequenceSet::range(state.first_unseen, state.first_unseen);
     let found = selected.view.select(Numbering::Uid, &set).ok()?;
     selected

@@ -17,6 +17,37 @@ use crate::store_error::StoreError;
 /// How often a broken stream is taken up again in the midst of a literal.
 const RESUMES: u32 = 5;
 
+/// Whether the item is the whole message, or octets of it counted from its start.
+pub(super) fn is_whole(item: &FetchItem) -> bool {
+    match item {
+        FetchItem::Rfc822 => true,
+        FetchItem::BodySection { section, .. } => section.part.is_empty() && section.text.is_none(),
+        _ => false,
+    }
+}
+
+/// Writes an item for which [`is_whole`] holds, of a message of `size` octets; fails as [`put`].
+pub(super) async fn put_whole(
+    session: &mut Session,
+    fetch: &mut FetchWriter,
+    item: &FetchItem,
+    uid: Uid,
+    size: u64,
+) -> Result<(), Failure> {
+    let store = session.store()?;
+    let mailbox = session.selected()?.mailbox;
+    let range = cut(ByteRange::new(0, size), section_of(item).1);
+    stream(session, fetch, item, &store, (mailbox, uid), range).await
+}
+
+/// What a partial leaves of a range.
+fn cut(range: ByteRange, partial: Option<Partial>) -> ByteRange {
+    match partial {
+        Some(partial) => range.partial(partial.offset.into(), partial.length.get().into()),
+        None => range,
+    }
+}
+
 /// Writes an item whose value is a part of the message. If its first octets cannot be read, it is
 /// told as NIL, and the error is returned; the response can go on.
 pub(super) async fn put(
@@ -46,17 +77,10 @@ pub(super) async fn put(
             }
         }
         Some(Located::Octets(range)) => {
-            let range = match partial {
-                Some(partial) => range.partial(partial.offset.into(), length(partial)),
-                None => range,
-            };
+            let range = cut(range, partial);
             stream(session, fetch, item, &store, (mailbox, uid), range).await
         }
     }
-}
-
-fn length(partial: Partial) -> u64 {
-    partial.length.get().into()
 }
 
 /// The section that an item asks for (RFC 3501 section 6.4.5).
@@ -119,10 +143,7 @@ async fn put_filtered(
     fields: &[u8],
 ) -> Result<(), Failure> {
     let whole = ByteRange::at(0, fields.len() as u64);
-    let range = match partial {
-        Some(partial) => whole.partial(partial.offset.into(), length(partial)),
-        None => whole,
-    };
+    let range = cut(whole, partial);
     fetch.literal(session.link.out(), item, range.len());
     // The range lies within the slice, so both ends fit a usize.
     let (start, end) = (range.start as usize, range.end as usize);
