@@ -152,7 +152,11 @@ mod tests {
         assert_eq!(agenda.take_due(9), None);
         assert_eq!(agenda.take_due(25), Some(id(2)));
         assert_eq!(agenda.take_due(25), Some(id(1)));
-        assert_eq!(agenda.take_due(2_000), None, "beyond the horizon the store is asked");
+        assert_eq!(
+            agenda.take_due(2_000),
+            None,
+            "beyond the horizon the store is asked"
+        );
         assert_eq!((agenda.waiting(), agenda.working()), (0, 2));
     }
 

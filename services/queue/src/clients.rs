@@ -70,7 +70,12 @@ impl Store for StoreClient {
     }
 
     async fn letter(&self, id: QueueId) -> Result<Option<Letter>, CallError> {
-        match self.get_letter(GetLetterRequest { queue_id: id.to_string() }).await {
+        match self
+            .get_letter(GetLetterRequest {
+                queue_id: id.to_string(),
+            })
+            .await
+        {
             Ok(letter) => Ok(Some(letter)),
             Err(failure) if failure.is_not_found() => Ok(None),
             Err(failure) => Err(failure.into()),
@@ -78,7 +83,11 @@ impl Store for StoreClient {
     }
 
     async fn body(&self, id: QueueId, offset: u64, length: u64) -> Result<Body, CallError> {
-        let request = ReadLetterBodyRequest { queue_id: id.to_string(), offset, length };
+        let request = ReadLetterBodyRequest {
+            queue_id: id.to_string(),
+            offset,
+            length,
+        };
         let chunks = self.read_body(request).await?;
         Ok(chunks.map(|chunk| Ok(chunk?.data)).boxed())
     }
@@ -89,8 +98,10 @@ impl Store for StoreClient {
     }
 
     async fn deliver(&self, begin: DeliverBegin) -> Result<Vec<DeliverResult>, CallError> {
-        let id: QueueId =
-            begin.queue_id.parse().map_err(|_| CallError::Refused("a broken queue-id".into()))?;
+        let id: QueueId = begin
+            .queue_id
+            .parse()
+            .map_err(|_| CallError::Refused("a broken queue-id".into()))?;
         let body = self.letter_body(id);
         Ok(StoreClient::deliver(self, begin, body).await?.results)
     }
@@ -100,7 +111,10 @@ impl Store for StoreClient {
 impl Routing for RoutingClient {
     async fn resolve(&self, address: &str) -> Result<Result<Vec<Recipient>, Reply>, CallError> {
         let recipient = address.to_owned();
-        let request = ResolveRequest { recipient, authenticated_account: OURSELVES };
+        let request = ResolveRequest {
+            recipient,
+            authenticated_account: OURSELVES,
+        };
         match RoutingClient::resolve(self, request).await?.verdict {
             Some(resolve_response::Verdict::Targets(targets)) => Ok(Ok(targets.recipients)),
             Some(resolve_response::Verdict::Refusal(refusal)) => {
@@ -111,7 +125,9 @@ impl Routing for RoutingClient {
     }
 
     async fn plan(&self, domain: &Domain) -> Result<Result<Hosts, Reply>, CallError> {
-        let request = PlanRequest { domain: domain.to_string() };
+        let request = PlanRequest {
+            domain: domain.to_string(),
+        };
         match RoutingClient::plan(self, request).await?.plan {
             Some(plan_response::Plan::Hosts(hosts)) => Ok(Ok(hosts)),
             Some(plan_response::Plan::Failure(refusal)) => {

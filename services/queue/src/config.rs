@@ -199,11 +199,23 @@ impl QueueConfig {
         let zero = Duration::default();
         let range = [
             (self.min_backoff > zero, "min_backoff must not be 0"),
-            (self.min_backoff <= self.max_backoff, "min_backoff must be at most max_backoff"),
-            ((0.0..=1.0).contains(&self.jitter), "jitter must be between 0 and 1"),
+            (
+                self.min_backoff <= self.max_backoff,
+                "min_backoff must be at most max_backoff",
+            ),
+            (
+                (0.0..=1.0).contains(&self.jitter),
+                "jitter must be between 0 and 1",
+            ),
             (self.lifetime > zero, "lifetime must not be 0"),
-            (self.lease_margin < self.lease_ttl, "lease_margin must be shorter than lease_ttl"),
-            (self.announce_interval > zero, "announce_interval must not be 0"),
+            (
+                self.lease_margin < self.lease_ttl,
+                "lease_margin must be shorter than lease_ttl",
+            ),
+            (
+                self.announce_interval > zero,
+                "announce_interval must not be 0",
+            ),
             (
                 self.announce_interval < self.announce_ttl,
                 "announce_interval must be shorter than announce_ttl",
@@ -215,12 +227,27 @@ impl QueueConfig {
             (self.local_deliveries > 0, "local_deliveries must not be 0"),
             (self.internal_retry > zero, "internal_retry must not be 0"),
             (self.settle_letters > 0, "settle_letters must not be 0"),
-            (self.remote.connections > 0, "remote.connections must not be 0"),
-            (self.remote.site_initial > 0, "remote.site_initial must not be 0"),
-            (self.remote.site_limit > 0, "remote.site_limit must not be 0"),
-            (self.remote.recipients > 0, "remote.recipients must not be 0"),
+            (
+                self.remote.connections > 0,
+                "remote.connections must not be 0",
+            ),
+            (
+                self.remote.site_initial > 0,
+                "remote.site_initial must not be 0",
+            ),
+            (
+                self.remote.site_limit > 0,
+                "remote.site_limit must not be 0",
+            ),
+            (
+                self.remote.recipients > 0,
+                "remote.recipients must not be 0",
+            ),
             (self.remote.addresses > 0, "remote.addresses must not be 0"),
-            (self.remote.connection_letters > 0, "remote.connection_letters must not be 0"),
+            (
+                self.remote.connection_letters > 0,
+                "remote.connection_letters must not be 0",
+            ),
         ];
         match range.iter().find(|(holds, _)| !holds) {
             Some((_, what)) => Err(QueueConfigError(what)),
@@ -241,7 +268,10 @@ impl QueueConfig {
 
     /// The terms of leases.
     pub fn terms(&self) -> Terms {
-        Terms { ttl: self.lease_ttl.get(), margin: self.lease_margin.get() }
+        Terms {
+            ttl: self.lease_ttl.get(),
+            margin: self.lease_margin.get(),
+        }
     }
 
     /// The limits of a site's concurrency. A pause longer than the wait of a letter would hold a
@@ -268,14 +298,26 @@ mod tests {
         let mut config = QueueConfig::default();
         config.lease_margin = config.lease_ttl;
         let error = config.check().expect_err("a mistake");
-        assert_eq!(error.to_string(), "queue.lease_margin must be shorter than lease_ttl");
-        config = QueueConfig { jitter: f64::NAN, ..QueueConfig::default() };
+        assert_eq!(
+            error.to_string(),
+            "queue.lease_margin must be shorter than lease_ttl"
+        );
+        config = QueueConfig {
+            jitter: f64::NAN,
+            ..QueueConfig::default()
+        };
         assert!(config.check().is_err());
     }
 
     #[test]
     fn a_site_is_never_left_alone_longer_than_a_letter_waits() {
-        let config = QueueConfig { min_backoff: Duration::secs(1), ..QueueConfig::default() };
-        assert_eq!(config.site_limits().min_pause, std::time::Duration::from_secs(1));
+        let config = QueueConfig {
+            min_backoff: Duration::secs(1),
+            ..QueueConfig::default()
+        };
+        assert_eq!(
+            config.site_limits().min_pause,
+            std::time::Duration::from_secs(1)
+        );
     }
 }

@@ -4,7 +4,10 @@ use postino_message::{ByteRange, Delivery, Part, PartKind, Segment};
 use postino_proto::mail::v1 as proto;
 
 fn range(range: ByteRange) -> proto::Range {
-    proto::Range { offset: range.start, length: range.len() }
+    proto::Range {
+        offset: range.start,
+        length: range.len(),
+    }
 }
 
 fn cut(count: u64) -> u32 {

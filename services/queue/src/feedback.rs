@@ -123,7 +123,10 @@ impl Concurrency {
     fn next_pause(&mut self) -> Duration {
         let factor = 1u32 << self.pauses.min(16);
         self.pauses += 1;
-        self.limits.min_pause.saturating_mul(factor).min(self.limits.max_pause)
+        self.limits
+            .min_pause
+            .saturating_mul(factor)
+            .min(self.limits.max_pause)
     }
 }
 
@@ -177,7 +180,11 @@ mod tests {
         assert_eq!((site.window(now), site.pause(now)), (3, None));
         feed(&mut site, Signal::Answered, 1, now);
         feed(&mut site, Signal::Failed, 2, now);
-        assert_eq!(site.pause(now), None, "an answer between starts a new cohort");
+        assert_eq!(
+            site.pause(now),
+            None,
+            "an answer between starts a new cohort"
+        );
         feed(&mut site, Signal::Failed, 1, now);
         assert_eq!(site.window(now), 0);
         assert_eq!(site.pause(now), Some(Duration::from_secs(10)));
@@ -186,7 +193,10 @@ mod tests {
     #[test]
     fn failures_take_one_before_they_kill_where_more_cohorts_may_fail() {
         let now = Instant::now();
-        let mut site = Concurrency::new(Limits { failed_cohorts: 3, ..limits() });
+        let mut site = Concurrency::new(Limits {
+            failed_cohorts: 3,
+            ..limits()
+        });
         feed(&mut site, Signal::Failed, 3, now);
         assert_eq!(site.window(now), 2);
         feed(&mut site, Signal::Failed, 2, now);

@@ -44,7 +44,10 @@ pub struct Tenure {
 impl Tenure {
     /// Until this deadline, at first.
     pub fn until(deadline: Instant, lost: CancellationToken) -> Self {
-        Self { deadline: Arc::new(Mutex::new(deadline)), lost }
+        Self {
+            deadline: Arc::new(Mutex::new(deadline)),
+            lost,
+        }
     }
 
     /// The deadline, as of the last renewal.
@@ -92,7 +95,10 @@ pub struct Lease {
 mod tests {
     use super::*;
 
-    const TERMS: Terms = Terms { ttl: Duration::from_secs(10), margin: Duration::from_secs(2) };
+    const TERMS: Terms = Terms {
+        ttl: Duration::from_secs(10),
+        margin: Duration::from_secs(2),
+    };
 
     fn tenure(deadline: Instant) -> Tenure {
         Tenure::until(deadline, CancellationToken::new())
@@ -105,7 +111,9 @@ mod tests {
         assert!(tenure.holds(asked + Duration::from_millis(7_999)));
         assert!(!tenure.holds(asked + Duration::from_secs(8)));
         let renewal = TERMS.renewal(TERMS.deadline(asked));
-        assert!(renewal > asked + Duration::from_secs(2) && renewal < asked + Duration::from_secs(3));
+        assert!(
+            renewal > asked + Duration::from_secs(2) && renewal < asked + Duration::from_secs(3)
+        );
     }
 
     #[test]
@@ -124,7 +132,10 @@ mod tests {
     #[test]
     fn a_margin_longer_than_the_ttl_holds_nothing() {
         let asked = Instant::now();
-        let terms = Terms { margin: Duration::from_secs(99), ..TERMS };
+        let terms = Terms {
+            margin: Duration::from_secs(99),
+            ..TERMS
+        };
         assert!(!tenure(terms.deadline(asked)).holds(asked));
     }
 }

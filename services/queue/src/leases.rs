@@ -8,7 +8,7 @@ use postino_proto::store::v1::{AcquireLeaseRequest, ReleaseLeaseRequest, RenewLe
 use postino_types::{LeaseEpoch, ShardId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::lease::{Lease, Tenure, Terms};
@@ -17,7 +17,8 @@ use crate::ports::Store;
 
 /// Works a shard under its lease: until the lease is lost, or `draining` is cancelled and what was
 /// begun has ended.
-pub(crate) type Work = Arc<dyn Fn(Lease, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(crate) type Work =
+    Arc<dyn Fn(Lease, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Takes the shards that hashing suggests, and works them.
 pub(crate) struct Leases {
@@ -48,6 +49,12 @@ impl Leases {
                 () = sleep(self.interval.min(Duration::from_millis(200))) => {}
             }
         };
+        // Who does not know its peers would take their shards, only to give them back.
+        let mut peers = self.peers.clone();
+        tokio::select! {
+            () = draining.cancelled() => return,
+            _ = timeout(self.interval * 3, peers.wait_for(Peers::is_told)) => {}
+        }
         let this = Arc::new(self);
         let mut shards_at_work = JoinSet::new();
         for shard in shards {
@@ -83,7 +90,11 @@ impl Leases {
     async fn acquire(&self, shard: u32) -> Result<Lease, Duration> {
         let asked = Instant::now();
         let ttl_ms = crate::schedule::millis(self.terms.ttl);
-        let request = AcquireLeaseRequest { shard, holder: self.holder.to_string(), ttl_ms };
+        let request = AcquireLeaseRequest {
+            shard,
+            holder: self.holder.to_string(),
+            ttl_ms,
+        };
         match self.store.acquire(request).await {
             Ok(granted) if granted.granted => {
                 tracing::info!(shard, epoch = granted.lease_epoch, "shard taken");

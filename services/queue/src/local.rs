@@ -23,11 +23,20 @@ impl Local {
     /// Files up to `at_once` letters at once; what fails inside the cluster is postponed by about
     /// `retry`.
     pub(crate) fn new(store: Arc<dyn Store>, at_once: usize, retry: Duration) -> Self {
-        Self { store, permits: Semaphore::new(at_once), retry }
+        Self {
+            store,
+            permits: Semaphore::new(at_once),
+            retry,
+        }
     }
 
     /// Files a letter for recipients whose mailboxes live on one shard.
-    pub(crate) async fn deliver(&self, letter: &Letter, shard: u32, recipients: &[u32]) -> GroupEnd {
+    pub(crate) async fn deliver(
+        &self,
+        letter: &Letter,
+        shard: u32,
+        recipients: &[u32],
+    ) -> GroupEnd {
         let Ok(_permit) = self.permits.acquire().await else {
             return GroupEnd::postponed(self.retry);
         };
@@ -47,7 +56,11 @@ impl Local {
                 GroupEnd::results(recipients.iter().map(result).collect())
             }
             Err(CallError::Refused(why)) => {
-                tracing::error!(queue_id = letter.queue_id, why, "the store refuses a delivery");
+                tracing::error!(
+                    queue_id = letter.queue_id,
+                    why,
+                    "the store refuses a delivery"
+                );
                 let reply = internal_error();
                 let result = |&recipient: &u32| Attempted::ours(recipient, &reply);
                 GroupEnd::results(recipients.iter().map(result).collect())
@@ -66,7 +79,10 @@ fn targets(letter: &Letter, recipients: &[u32]) -> Vec<DeliverTarget> {
     let target = |&recipient: &u32| {
         let index = usize::try_from(recipient).ok()?;
         let local = envelope?.recipients.get(index)?.local.as_ref()?;
-        Some(DeliverTarget { recipient, account: local.account })
+        Some(DeliverTarget {
+            recipient,
+            account: local.account,
+        })
     };
     recipients.iter().filter_map(target).collect()
 }
@@ -85,5 +101,9 @@ fn reply(status: Option<DeliverStatus>) -> Reply {
 }
 
 fn internal_error() -> Reply {
-    Reply::new(451, EnhancedStatus::temporary(3, 0), "the mailbox store refused the letter")
+    Reply::new(
+        451,
+        EnhancedStatus::temporary(3, 0),
+        "the mailbox store refused the letter",
+    )
 }

@@ -73,13 +73,43 @@ impl Metrics {
         let delays = || exponential_buckets(0.01, 4.0, 12);
         Self {
             attempts: add(registry, "attempts", "Recipients tried", Family::default()),
-            notifications: add(registry, "notifications", "Notifications", Family::default()),
-            commits: add(registry, "settle_commits", "Commits of outcomes", Counter::default()),
-            settled: add(registry, "settled_letters", "Outcomes recorded", Counter::default()),
+            notifications: add(
+                registry,
+                "notifications",
+                "Notifications",
+                Family::default(),
+            ),
+            commits: add(
+                registry,
+                "settle_commits",
+                "Commits of outcomes",
+                Counter::default(),
+            ),
+            settled: add(
+                registry,
+                "settled_letters",
+                "Outcomes recorded",
+                Counter::default(),
+            ),
             shards: add(registry, "shards", "Shards held", Gauge::default()),
-            waiting: add(registry, "waiting_letters", "Letters in memory", Gauge::default()),
-            active: add(registry, "active_letters", "Letters worked on", Gauge::default()),
-            connections: add(registry, "connections", "SMTP connections made", Counter::default()),
+            waiting: add(
+                registry,
+                "waiting_letters",
+                "Letters in memory",
+                Gauge::default(),
+            ),
+            active: add(
+                registry,
+                "active_letters",
+                "Letters worked on",
+                Gauge::default(),
+            ),
+            connections: add(
+                registry,
+                "connections",
+                "SMTP connections made",
+                Counter::default(),
+            ),
             delay: registry.register(
                 Role::Queue,
                 "delivery_delay_seconds",
@@ -112,7 +142,9 @@ impl Metrics {
             Notified::NullReversePath => "null_reverse_path",
             Notified::Undeliverable => "undeliverable",
         };
-        self.notifications.get_or_create(&Notification { outcome }).inc();
+        self.notifications
+            .get_or_create(&Notification { outcome })
+            .inc();
     }
 
     pub(crate) fn settled(&self, letters: usize) {

@@ -90,7 +90,12 @@ impl Notifier {
             }
         };
         let original = self.original(id, letter, &envelope).await?;
-        let facts = Facts { id, envelope: &envelope, to: &to, now_ms };
+        let facts = Facts {
+            id,
+            envelope: &envelope,
+            to: &to,
+            now_ms,
+        };
         let message = self.compose(&facts, reported, &original);
         self.metrics.notified(Notified::Sent);
         Ok(self.new_letter(id, letter, recipients, message, now_ms))
@@ -104,8 +109,8 @@ impl Notifier {
         letter: &Letter,
         envelope: &Envelope,
     ) -> Result<Returned, NotNow> {
-        let full = envelope.return_content() == ReturnContent::Full
-            && letter.size <= self.returned_letter;
+        let full =
+            envelope.return_content() == ReturnContent::Full && letter.size <= self.returned_letter;
         let length = match full {
             true => letter.size,
             false => self.returned_header.min(letter.size),
@@ -124,10 +129,17 @@ impl Notifier {
         }
     }
 
-    fn compose(&self, facts: &Facts<'_>, reported: &[Reported<'_>], original: &Returned) -> Vec<u8> {
+    fn compose(
+        &self,
+        facts: &Facts<'_>,
+        reported: &[Reported<'_>],
+        original: &Returned,
+    ) -> Vec<u8> {
         let expiry_ms = self.schedule.expiry_ms(facts.envelope.accepted_ms);
-        let addresses: Vec<EmailAddress> =
-            reported.iter().map(|r| named(r.recipient, &self.hostname)).collect();
+        let addresses: Vec<EmailAddress> = reported
+            .iter()
+            .map(|r| named(r.recipient, &self.hostname))
+            .collect();
         let recipients: Vec<RecipientReport<'_>> = reported
             .iter()
             .zip(&addresses)
@@ -135,9 +147,9 @@ impl Notifier {
                 original: non_empty(&reported.recipient.orcpt),
                 address,
                 action: match reported.decision {
-                    Decision::Deferred { .. } => {
-                        Action::Delayed { will_retry_until: seconds(expiry_ms) }
-                    }
+                    Decision::Deferred { .. } => Action::Delayed {
+                        will_retry_until: seconds(expiry_ms),
+                    },
                     Decision::Delivered | Decision::Bounced(_) => Action::Failed,
                 },
                 status: status_of(&reported.attempted.reply, reported.decision),
@@ -191,12 +203,18 @@ impl Notifier {
             envelope: Some(Envelope {
                 recipients,
                 accepted_ms: now_ms,
-                origin: Some(Origin { ingress: self.hostname.to_string(), ..Origin::default() }),
+                origin: Some(Origin {
+                    ingress: self.hostname.to_string(),
+                    ..Origin::default()
+                }),
                 ..Envelope::default()
             }),
             message: message.into(),
             email,
-            trace: Some(TraceContext { traceparent, tracestate }),
+            trace: Some(TraceContext {
+                traceparent,
+                tracestate,
+            }),
         })
     }
 }
@@ -224,9 +242,12 @@ impl Returned {
 
 /// The span that a letter's record names.
 pub(crate) fn letter_span(letter: &Letter) -> RemoteSpan {
-    letter.trace.as_ref().map_or_else(RemoteSpan::default, |trace| {
-        propagate::from_record(&trace.traceparent, &trace.tracestate)
-    })
+    letter
+        .trace
+        .as_ref()
+        .map_or_else(RemoteSpan::default, |trace| {
+            propagate::from_record(&trace.traceparent, &trace.tracestate)
+        })
 }
 
 fn is_temporary(reply: &Reply) -> bool {
@@ -243,7 +264,10 @@ fn seconds(millis: u64) -> i64 {
 
 /// The address that a notification names: the one the sender gave, not where an alias led.
 fn named(recipient: &Recipient, hostname: &Domain) -> EmailAddress {
-    let given = recipient.original.parse().or_else(|_| recipient.address.parse());
+    let given = recipient
+        .original
+        .parse()
+        .or_else(|_| recipient.address.parse());
     given.unwrap_or_else(|_| {
         // A bare <postmaster>.
         let postmaster = format!("postmaster@{hostname}").parse();
@@ -256,7 +280,10 @@ fn header_of(octets: Bytes) -> Bytes {
     let end = match octets.windows(4).position(|four| four == b"\r\n\r\n") {
         Some(empty_line) => empty_line + 2,
         // Cut off within the header: up to the last line end.
-        None => octets.windows(2).rposition(|two| two == b"\r\n").map_or(0, |at| at + 2),
+        None => octets
+            .windows(2)
+            .rposition(|two| two == b"\r\n")
+            .map_or(0, |at| at + 2),
     };
     octets.slice(..end)
 }
@@ -268,7 +295,10 @@ mod tests {
     #[test]
     fn a_header_is_whole_lines() {
         for (octets, header) in [
-            (&b"A: 1\r\nB: 2\r\n\r\nbody\r\n\r\n"[..], &b"A: 1\r\nB: 2\r\n"[..]),
+            (
+                &b"A: 1\r\nB: 2\r\n\r\nbody\r\n\r\n"[..],
+                &b"A: 1\r\nB: 2\r\n"[..],
+            ),
             (b"A: 1\r\nB: cut", b"A: 1\r\n"),
             (b"no line", b""),
             (b"", b""),

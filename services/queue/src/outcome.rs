@@ -65,9 +65,13 @@ pub fn decide(
         Outcome::Delivered => Decision::Delivered,
         Outcome::Permanent => Decision::Bounced(Reason::Refused),
         Outcome::Temporary => match schedule.after_failure(history, now_ms, rng) {
-            Verdict::Again { next_attempt_ms, notice } => {
-                Decision::Deferred { next_attempt_ms, notice }
-            }
+            Verdict::Again {
+                next_attempt_ms,
+                notice,
+            } => Decision::Deferred {
+                next_attempt_ms,
+                notice,
+            },
             Verdict::Expired => Decision::Bounced(Reason::Expired),
         },
     }
@@ -77,8 +81,10 @@ pub fn decide(
 /// A reply without one, or with one of another class than what is reported, gives `x.0.0`. A letter
 /// that expired failed with 4.4.7, "delivery time expired" (RFC 3463 section 3.5).
 pub fn status_of(reply: &str, decision: &Decision) -> EnhancedStatus {
-    let told: Option<EnhancedStatus> =
-        reply.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+    let told: Option<EnhancedStatus> = reply
+        .split_whitespace()
+        .nth(1)
+        .and_then(|word| word.parse().ok());
     match decision {
         Decision::Delivered => EnhancedStatus::success(0, 0),
         Decision::Bounced(Reason::Expired) => EnhancedStatus::temporary(4, 7),
@@ -101,7 +107,12 @@ impl Attempted {
             500..=599 => Outcome::Permanent,
             _ => Outcome::Temporary,
         };
-        Self { recipient, outcome, reply: reply.to_string(), remote: String::new() }
+        Self {
+            recipient,
+            outcome,
+            reply: reply.to_string(),
+            remote: String::new(),
+        }
     }
 }
 
@@ -119,17 +130,36 @@ mod tests {
     };
 
     fn decided(outcome: Outcome, now_ms: u64) -> Decision {
-        let history = History { attempts: 1, accepted_ms: 0, delay_notified: false };
-        decide(outcome, history, &SCHEDULE, now_ms, &mut fastrand::Rng::with_seed(1))
+        let history = History {
+            attempts: 1,
+            accepted_ms: 0,
+            delay_notified: false,
+        };
+        decide(
+            outcome,
+            history,
+            &SCHEDULE,
+            now_ms,
+            &mut fastrand::Rng::with_seed(1),
+        )
     }
 
     #[test]
     fn every_outcome_has_its_decision() {
         assert_eq!(decided(Outcome::Delivered, u64::MAX), Decision::Delivered);
-        assert_eq!(decided(Outcome::Permanent, 0), Decision::Bounced(Reason::Refused));
-        let again = Decision::Deferred { next_attempt_ms: 300_000, notice: Notice::NotDue };
+        assert_eq!(
+            decided(Outcome::Permanent, 0),
+            Decision::Bounced(Reason::Refused)
+        );
+        let again = Decision::Deferred {
+            next_attempt_ms: 300_000,
+            notice: Notice::NotDue,
+        };
         assert_eq!(decided(Outcome::Temporary, 0), again);
-        assert_eq!(decided(Outcome::Temporary, 1_000_000), Decision::Bounced(Reason::Expired));
+        assert_eq!(
+            decided(Outcome::Temporary, 1_000_000),
+            Decision::Bounced(Reason::Expired)
+        );
     }
 
     #[test]
@@ -146,7 +176,11 @@ mod tests {
             ("451 4.3.0 busy", &deferred, "4.3.0"),
             ("421 closing", &deferred, "4.0.0"),
         ] {
-            assert_eq!(status_of(reply, decision).to_string(), expected, "{reply:?}");
+            assert_eq!(
+                status_of(reply, decision).to_string(),
+                expected,
+                "{reply:?}"
+            );
         }
     }
 
@@ -154,7 +188,10 @@ mod tests {
     fn our_own_replies_are_results() {
         let reply = Reply::new(451, EnhancedStatus::temporary(4, 3), "DNS");
         let attempted = Attempted::ours(2, &reply);
-        assert_eq!((attempted.recipient, attempted.outcome), (2, Outcome::Temporary));
+        assert_eq!(
+            (attempted.recipient, attempted.outcome),
+            (2, Outcome::Temporary)
+        );
         assert_eq!(attempted.reply, "451 4.4.3 DNS");
     }
 }

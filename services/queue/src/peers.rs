@@ -26,8 +26,18 @@ pub struct Identity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peers {
     own: Arc<str>,
+    source: Source,
     instances: Vec<String>,
     endpoints: Vec<(String, String)>,
+}
+
+/// How the peers are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Nobody was asked yet.
+    Assumed,
+    /// The control group has named them.
+    Told,
 }
 
 /// Who works a site.
@@ -42,7 +52,15 @@ pub enum SiteOwner {
 impl Peers {
     /// Only this process.
     pub fn alone(identity: &Identity) -> Self {
-        Self::of(identity, Vec::new())
+        Self {
+            source: Source::Assumed,
+            ..Self::of(identity, Vec::new())
+        }
+    }
+
+    /// Whether the control group has named the peers, be it none.
+    pub fn is_told(&self) -> bool {
+        self.source == Source::Told
     }
 
     /// This process and those that the control group names.
@@ -57,7 +75,12 @@ impl Peers {
         endpoints.dedup_by(|a, b| a.0 == b.0);
         let mut instances: Vec<String> = endpoints.iter().map(|(name, _)| name.clone()).collect();
         instances.push(own.to_string());
-        Self { own, instances, endpoints }
+        Self {
+            own,
+            source: Source::Told,
+            instances,
+            endpoints,
+        }
     }
 
     /// Whether a shard is this process's to work, as far as hashing suggests.
@@ -70,11 +93,15 @@ impl Peers {
     pub fn site_owner(&self, site: &str) -> SiteOwner {
         let reachable = |name: &&String| {
             ***name == *self.own
-                || self.endpoints.iter().any(|(n, endpoint)| n == *name && !endpoint.is_empty())
+                || self
+                    .endpoints
+                    .iter()
+                    .any(|(n, endpoint)| n == *name && !endpoint.is_empty())
         };
         let reachable: Vec<&String> = self.instances.iter().filter(reachable).collect();
         let owner = rendezvous::owner(&rendezvous::site_key(site), &reachable);
-        let endpoint = owner.and_then(|owner| self.endpoints.iter().find(|(name, _)| name == *owner));
+        let endpoint =
+            owner.and_then(|owner| self.endpoints.iter().find(|(name, _)| name == *owner));
         match endpoint {
             Some((_, endpoint)) => SiteOwner::There(endpoint.clone()),
             None => SiteOwner::Here,
@@ -117,11 +144,18 @@ mod tests {
     use super::*;
 
     fn identity(name: &str) -> Identity {
-        Identity { instance: name.into(), endpoint: format!("http://{name}") }
+        Identity {
+            instance: name.into(),
+            endpoint: format!("http://{name}"),
+        }
     }
 
     fn peer(name: &str, role: &str, endpoint: &str) -> Peer {
-        Peer { role: role.into(), instance: name.into(), endpoint: endpoint.into() }
+        Peer {
+            role: role.into(),
+            instance: name.into(),
+            endpoint: endpoint.into(),
+        }
     }
 
     #[test]
@@ -129,9 +163,16 @@ mod tests {
         let all = ["a", "b", "c"].map(|name| peer(name, "queue", &format!("http://{name}")));
         let views = ["a", "b", "c"].map(|name| Peers::of(&identity(name), all.to_vec()));
         for shard in 1..100 {
-            assert_eq!(views.iter().filter(|v| v.suggests_shard(shard)).count(), 1, "{shard}");
+            assert_eq!(
+                views.iter().filter(|v| v.suggests_shard(shard)).count(),
+                1,
+                "{shard}"
+            );
             let site = format!("mx{shard}.example");
-            let here = views.iter().filter(|v| v.site_owner(&site) == SiteOwner::Here).count();
+            let here = views
+                .iter()
+                .filter(|v| v.site_owner(&site) == SiteOwner::Here)
+                .count();
             assert_eq!(here, 1, "{site}");
         }
     }

@@ -37,8 +37,10 @@ pub trait Store: Send + Sync + 'static {
     /// Tells that this process lives; gives the peers that do.
     async fn announce(&self, request: AnnounceRequest) -> Result<Vec<Peer>, CallError>;
     /// Asks for a shard's lease.
-    async fn acquire(&self, request: AcquireLeaseRequest)
-    -> Result<AcquireLeaseResponse, CallError>;
+    async fn acquire(
+        &self,
+        request: AcquireLeaseRequest,
+    ) -> Result<AcquireLeaseResponse, CallError>;
     /// Keeps a lease; false if it is lost.
     async fn renew(&self, request: RenewLeaseRequest) -> Result<bool, CallError>;
     /// Gives a lease back.

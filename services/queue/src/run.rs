@@ -72,7 +72,10 @@ impl DeliveryQueue {
         registry: &Registry,
     ) -> Result<Self, QueueError> {
         config.check()?;
-        let identity = Identity { instance: instance(&hostname).into(), endpoint };
+        let identity = Identity {
+            instance: instance(&hostname).into(),
+            endpoint,
+        };
         let view = watch::Sender::new(Peers::alone(&identity));
         let metrics = Metrics::new(registry);
         let (store, routing) = (Arc::clone(&clients.store), Arc::clone(&clients.routing));
@@ -112,7 +115,15 @@ impl DeliveryQueue {
             internal_retry: retry,
             metrics: metrics.clone(),
         });
-        Ok(Self { config, clients, identity, remote, desk, view, metrics })
+        Ok(Self {
+            config,
+            clients,
+            identity,
+            remote,
+            desk,
+            view,
+            metrics,
+        })
     }
 
     /// The gRPC service that other queue processes call.
@@ -143,7 +154,9 @@ impl DeliveryQueue {
         // Aborted with the last line: both run without end.
         let mut background = JoinSet::new();
         background.spawn(postino_telemetry::in_current_role(announcing));
-        background.spawn(postino_telemetry::in_current_role(Arc::clone(&self.remote).close_idle()));
+        background.spawn(postino_telemetry::in_current_role(
+            Arc::clone(&self.remote).close_idle(),
+        ));
         let working = leases.run(draining.clone());
         let working = tokio::spawn(postino_telemetry::in_current_role(working));
         let abort = working.abort_handle();
@@ -217,5 +230,9 @@ impl Drop for Held {
 
 /// A name that no other start of any process has.
 fn instance(hostname: &Domain) -> String {
-    format!("{hostname}/{}/{:016x}", std::process::id(), fastrand::u64(..))
+    format!(
+        "{hostname}/{}/{:016x}",
+        std::process::id(),
+        fastrand::u64(..)
+    )
 }

@@ -59,12 +59,7 @@ pub struct History {
 
 impl Schedule {
     /// What follows from a temporary failure at `now_ms`.
-    pub fn after_failure(
-        &self,
-        history: History,
-        now_ms: u64,
-        rng: &mut fastrand::Rng,
-    ) -> Verdict {
+    pub fn after_failure(&self, history: History, now_ms: u64, rng: &mut fastrand::Rng) -> Verdict {
         let expiry_ms = self.expiry_ms(history.accepted_ms);
         if now_ms >= expiry_ms {
             return Verdict::Expired;
@@ -78,7 +73,10 @@ impl Schedule {
             Some(after) if !history.delay_notified && due(after) => Notice::Due,
             _ => Notice::NotDue,
         };
-        Verdict::Again { next_attempt_ms, notice }
+        Verdict::Again {
+            next_attempt_ms,
+            notice,
+        }
     }
 
     /// The wait after so many failed attempts, without jitter.
@@ -119,7 +117,11 @@ mod tests {
     }
 
     fn history(attempts: u32) -> History {
-        History { attempts, accepted_ms: 1_000, delay_notified: false }
+        History {
+            attempts,
+            accepted_ms: 1_000,
+            delay_notified: false,
+        }
     }
 
     #[test]
@@ -135,25 +137,39 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(7);
         let expiry = schedule().expiry_ms(1_000);
         let late = schedule().after_failure(history(90), expiry - 10, &mut rng);
-        assert!(matches!(late, Verdict::Again { next_attempt_ms, .. } if next_attempt_ms == expiry));
-        assert_eq!(schedule().after_failure(history(91), expiry, &mut rng), Verdict::Expired);
+        assert!(
+            matches!(late, Verdict::Again { next_attempt_ms, .. } if next_attempt_ms == expiry)
+        );
+        assert_eq!(
+            schedule().after_failure(history(91), expiry, &mut rng),
+            Verdict::Expired
+        );
     }
 
     #[test]
     fn a_delay_is_reported_once() {
         let mut rng = fastrand::Rng::with_seed(7);
-        let notice = |schedule: Schedule, history, now, rng: &mut _| {
-            match schedule.after_failure(history, now, rng) {
-                Verdict::Again { notice, .. } => notice,
-                Verdict::Expired => panic!("not that old"),
-            }
+        let notice = |schedule: Schedule, history, now, rng: &mut _| match schedule
+            .after_failure(history, now, rng)
+        {
+            Verdict::Again { notice, .. } => notice,
+            Verdict::Expired => panic!("not that old"),
         };
         let four = 1_000 + 4 * HOUR;
-        assert_eq!(notice(schedule(), history(9), four - 1, &mut rng), Notice::NotDue);
+        assert_eq!(
+            notice(schedule(), history(9), four - 1, &mut rng),
+            Notice::NotDue
+        );
         assert_eq!(notice(schedule(), history(9), four, &mut rng), Notice::Due);
-        let told = History { delay_notified: true, ..history(9) };
+        let told = History {
+            delay_notified: true,
+            ..history(9)
+        };
         assert_eq!(notice(schedule(), told, four, &mut rng), Notice::NotDue);
-        let off = Schedule { delay_notice: None, ..schedule() };
+        let off = Schedule {
+            delay_notice: None,
+            ..schedule()
+        };
         assert_eq!(notice(off, history(9), four, &mut rng), Notice::NotDue);
     }
 

@@ -63,8 +63,15 @@ impl Settler {
     pub(crate) async fn settle(&self, outcome: LetterOutcome) -> Result<(), NotSettled> {
         let (done, result) = oneshot::channel();
         let span = Span::current();
-        let order = Order { outcome, span, done };
-        self.0.send(order).await.map_err(|_| NotSettled::LeaseLost)?;
+        let order = Order {
+            outcome,
+            span,
+            done,
+        };
+        self.0
+            .send(order)
+            .await
+            .map_err(|_| NotSettled::LeaseLost)?;
         result.await.unwrap_or(Err(NotSettled::LeaseLost))
     }
 }
@@ -93,7 +100,11 @@ async fn run(
 }
 
 fn weight(outcome: &LetterOutcome) -> usize {
-    outcome.notifications.iter().map(|letter| letter.message.len()).sum()
+    outcome
+        .notifications
+        .iter()
+        .map(|letter| letter.message.len())
+        .sum()
 }
 
 /// Commits a batch. If the store refuses it, each letter goes alone, so that one that cannot be
@@ -101,8 +112,12 @@ fn weight(outcome: &LetterOutcome) -> usize {
 async fn commit(store: &dyn Store, lease: &Lease, settings: SettleSettings, batch: Vec<Order>) {
     let outcomes = batch.iter().map(|order| order.outcome.clone()).collect();
     // One commit, one span below it: that of the first letter.
-    let span = batch.first().map_or_else(Span::none, |order| order.span.clone());
-    let result = submit(store, lease, settings, outcomes).instrument(span).await;
+    let span = batch
+        .first()
+        .map_or_else(Span::none, |order| order.span.clone());
+    let result = submit(store, lease, settings, outcomes)
+        .instrument(span)
+        .await;
     if result == Err(NotSettled::Refused) && batch.len() > 1 {
         for order in batch {
             let alone = vec![order.outcome.clone()];
@@ -136,12 +151,19 @@ async fn submit(
         match store.settle(request.clone()).await {
             Ok(()) => return Ok(()),
             Err(CallError::LeaseLost) => {
-                tracing::warn!(shard = lease.shard.get(), "outcomes refused: the lease is lost");
+                tracing::warn!(
+                    shard = lease.shard.get(),
+                    "outcomes refused: the lease is lost"
+                );
                 lease.tenure.lose();
                 return Err(NotSettled::LeaseLost);
             }
             Err(CallError::Refused(why)) => {
-                tracing::error!(shard = lease.shard.get(), why, "the store refuses an outcome");
+                tracing::error!(
+                    shard = lease.shard.get(),
+                    why,
+                    "the store refuses an outcome"
+                );
                 return Err(NotSettled::Refused);
             }
             Err(CallError::Unavailable(why)) => {

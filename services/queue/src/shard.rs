@@ -56,7 +56,11 @@ pub(crate) async fn work_shard(
     let mut side_tasks = JoinSet::new();
     side_tasks.spawn(postino_telemetry::in_current_role(settling));
     let (news, events) = mpsc::channel(64);
-    let reader = Reader { store: Arc::clone(&desk.store), lease: lease.clone(), settings };
+    let reader = Reader {
+        store: Arc::clone(&desk.store),
+        lease: lease.clone(),
+        settings,
+    };
     let reader = Arc::new(reader);
     let following = Arc::clone(&reader).follow(news);
     let following = side_tasks.spawn(postino_telemetry::in_current_role(following));
@@ -103,11 +107,14 @@ impl Shard {
     async fn run(&mut self, mut events: mpsc::Receiver<News>, leave: &CancellationToken) {
         let mut listing: Option<tokio::task::JoinHandle<Option<Listed>>> = None;
         let mut list_again = Instant::now();
+        // After a failure, not at once.
+        let mut list_not_before = list_again;
         let lost = self.lease.tenure.lost().clone();
         loop {
             let room = self.start_due();
             self.count();
-            if listing.is_none() && self.wants_listing(list_again) {
+            let may_list = listing.is_none() && Instant::now() >= list_not_before;
+            if may_list && self.wants_listing(list_again) {
                 listing = Some(self.list());
                 list_again = Instant::now() + self.settings.horizon / 2;
             }
@@ -129,7 +136,8 @@ impl Shard {
                 listed = finished(&mut listing) => {
                     listing = None;
                     if !self.listed(listed) {
-                        list_again = Instant::now() + self.settings.retry;
+                        list_not_before = Instant::now() + self.settings.retry;
+                        list_again = list_not_before;
                     }
                 }
             }
@@ -141,21 +149,28 @@ impl Shard {
 
     /// Starts the letters that are due, as far as there is room.
     fn start_due(&mut self) -> Room {
-        while self.agenda.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms()) {
+        while self
+            .agenda
+            .next_due_ms()
+            .is_some_and(|due_ms| due_ms <= now_ms())
+        {
             if !self.lease.tenure.holds(Instant::now()) {
                 return Room::Full;
             }
             let Ok(permit) = Arc::clone(&self.active).try_acquire_owned() else {
                 return Room::Full;
             };
-            let Some(id) = self.agenda.take_due(now_ms()) else { break };
+            let Some(id) = self.agenda.take_due(now_ms()) else {
+                break;
+            };
             let (desk, lease) = (Arc::clone(&self.desk), self.lease.clone());
             let settler = self.settler.clone();
-            self.letters.spawn(postino_telemetry::in_current_role(async move {
-                let next = desk.work(id, &lease, &settler).await;
-                drop(permit);
-                (id, next)
-            }));
+            self.letters
+                .spawn(postino_telemetry::in_current_role(async move {
+                    let next = desk.work(id, &lease, &settler).await;
+                    drop(permit);
+                    (id, next)
+                }));
         }
         Room::Free
     }
@@ -226,7 +241,10 @@ impl Shard {
     }
 
     fn count(&mut self) {
-        let now = (as_gauge(self.agenda.waiting()), as_gauge(self.agenda.working()));
+        let now = (
+            as_gauge(self.agenda.waiting()),
+            as_gauge(self.agenda.working()),
+        );
         self.desk.metrics.waiting.inc_by(now.0 - self.counted.0);
         self.desk.metrics.active.inc_by(now.1 - self.counted.1);
         self.counted = now;
@@ -266,13 +284,15 @@ async fn finished(listing: &mut Option<tokio::task::JoinHandle<Option<Listed>>>)
 }
 
 fn parsed(letters: &[DueLetter]) -> impl Iterator<Item = (QueueId, u64)> {
-    letters.iter().filter_map(|letter| match letter.queue_id.parse() {
-        Ok(id) => Some((id, letter.due_ms)),
-        Err(error) => {
-            tracing::error!(queue_id = letter.queue_id, %error, "the store names a broken id");
-            None
-        }
-    })
+    letters
+        .iter()
+        .filter_map(|letter| match letter.queue_id.parse() {
+            Ok(id) => Some((id, letter.due_ms)),
+            Err(error) => {
+                tracing::error!(queue_id = letter.queue_id, %error, "the store names a broken id");
+                None
+            }
+        })
 }
 
 /// What was read of the due-time index.
@@ -294,8 +314,11 @@ impl Reader {
     /// Reads the letters due until a time, page by page, up to `most` of them. `None` if nothing
     /// could be read.
     async fn list(&self, from_ms: u64, until_ms: u64, most: usize) -> Option<Listed> {
-        let mut listed =
-            Listed { letters: Vec::new(), complete_until_ms: until_ms, failed: None };
+        let mut listed = Listed {
+            letters: Vec::new(),
+            complete_until_ms: until_ms,
+            failed: None,
+        };
         let mut request = ListDueRequest {
             shard: self.lease.shard.get(),
             lease_epoch: self.lease.epoch.get(),

@@ -66,7 +66,11 @@ impl<C> Sites<C> {
     /// No sites yet.
     pub(crate) fn new(settings: SiteSettings) -> Self {
         let all = Arc::new(Semaphore::new(settings.connections));
-        Self { sites: Mutex::default(), all, settings }
+        Self {
+            sites: Mutex::default(),
+            all,
+            settings,
+        }
     }
 
     /// Waits for a place at a site, in order of arrival.
@@ -81,7 +85,10 @@ impl<C> Sites<C> {
         };
         let connection = Arc::clone(&self.all).acquire_owned().await;
         let connection = connection.map_err(|_| Postponed(FULL))?;
-        Ok(Slot { turn, _connection: connection })
+        Ok(Slot {
+            turn,
+            _connection: connection,
+        })
     }
 
     /// Connections that have been unused for too long, for the caller to close. Also forgets the
@@ -107,7 +114,11 @@ impl<C> Sites<C> {
     pub(crate) fn drain(&self) -> Vec<C> {
         let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |site: &Arc<Site<C>>| std::mem::take(&mut site.lock().idle);
-        sites.values().flat_map(idle).map(|(_, connection)| connection).collect()
+        sites
+            .values()
+            .flat_map(idle)
+            .map(|(_, connection)| connection)
+            .collect()
     }
 
     fn site(&self, name: &str) -> Arc<Site<C>> {
@@ -115,7 +126,9 @@ impl<C> Sites<C> {
         if let Some(site) = sites.get(name) {
             return Arc::clone(site);
         }
-        let site = Arc::new(Site { state: Mutex::new(State::new(self.settings.limits)) });
+        let site = Arc::new(Site {
+            state: Mutex::new(State::new(self.settings.limits)),
+        });
         sites.insert(name.to_owned(), Arc::clone(&site));
         site
     }
@@ -172,12 +185,16 @@ impl<C> Site<C> {
             if pause.is_none() && state.running >= state.concurrency.window(now) {
                 return;
             }
-            let Some(next) = state.waiting.pop_front() else { return };
+            let Some(next) = state.waiting.pop_front() else {
+                return;
+            };
             let message = match pause {
                 Some(pause) => Err(Postponed(pause)),
                 None => {
                     state.running += 1;
-                    Ok(Turn { site: Arc::clone(self) })
+                    Ok(Turn {
+                        site: Arc::clone(self),
+                    })
                 }
             };
             drop(state);
@@ -198,13 +215,20 @@ impl<C> Slot<C> {
     /// An unused connection that fits, the one used last first.
     pub(crate) fn take_idle(&self, fits: impl Fn(&C) -> bool) -> Option<C> {
         let mut state = self.turn.site.lock();
-        let place = state.idle.iter().rposition(|(_, connection)| fits(connection))?;
+        let place = state
+            .idle
+            .iter()
+            .rposition(|(_, connection)| fits(connection))?;
         Some(state.idle.remove(place).1)
     }
 
     /// Keeps a connection for the next letter.
     pub(crate) fn keep(&self, connection: C) {
-        self.turn.site.lock().idle.push((Instant::now(), connection));
+        self.turn
+            .site
+            .lock()
+            .idle
+            .push((Instant::now(), connection));
     }
 }
 
@@ -240,7 +264,9 @@ mod tests {
     }
 
     fn slot(entered: Option<Result<Slot<u32>, Postponed>>) -> Slot<u32> {
-        entered.expect("entered at once").unwrap_or_else(|_| panic!("postponed"))
+        entered
+            .expect("entered at once")
+            .unwrap_or_else(|_| panic!("postponed"))
     }
 
     #[tokio::test]
@@ -283,7 +309,10 @@ mod tests {
         first.learn(Signal::Failed);
         drop(first);
         assert!(matches!(second.now_or_never(), Some(Err(Postponed(_)))));
-        assert!(matches!(sites.enter("a").now_or_never(), Some(Err(Postponed(_)))));
+        assert!(matches!(
+            sites.enter("a").now_or_never(),
+            Some(Err(Postponed(_)))
+        ));
     }
 
     #[tokio::test]
@@ -292,7 +321,10 @@ mod tests {
         let _first = slot(sites.enter("a").now_or_never());
         let mut second = Box::pin(sites.enter("a"));
         assert!((&mut second).now_or_never().is_none());
-        assert!(matches!(sites.enter("a").now_or_never(), Some(Err(Postponed(FULL)))));
+        assert!(matches!(
+            sites.enter("a").now_or_never(),
+            Some(Err(Postponed(FULL)))
+        ));
     }
 
     #[tokio::test]

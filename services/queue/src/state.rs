@@ -71,8 +71,13 @@ impl State {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 5] =
-        [Event::Delivered, Event::Deferred, Event::Failed, Event::RetryNow, Event::Postponed];
+    const EVENTS: [Event; 5] = [
+        Event::Delivered,
+        Event::Deferred,
+        Event::Failed,
+        Event::RetryNow,
+        Event::Postponed,
+    ];
 
     #[test]
     fn a_pending_recipient_moves_as_the_table_says() {

@@ -40,12 +40,18 @@ pub(crate) struct GroupEnd {
 impl GroupEnd {
     /// All were tried.
     pub(crate) fn results(results: Vec<Attempted>) -> Self {
-        Self { results, postponed: None }
+        Self {
+            results,
+            postponed: None,
+        }
     }
 
     /// None was tried.
     pub(crate) fn postponed(wait: Duration) -> Self {
-        Self { results: Vec::new(), postponed: Some(wait) }
+        Self {
+            results: Vec::new(),
+            postponed: Some(wait),
+        }
     }
 }
 
@@ -84,7 +90,10 @@ enum Group {
     /// Mailboxes on one shard.
     Local { shard: u32, recipients: Vec<u32> },
     /// Addresses of one domain.
-    Remote { domain: Domain, recipients: Vec<u32> },
+    Remote {
+        domain: Domain,
+        recipients: Vec<u32>,
+    },
     /// Addresses that are none: they cannot be delivered.
     Broken { recipients: Vec<u32> },
 }
@@ -116,7 +125,9 @@ impl Group {
 
 /// Now, in Unix milliseconds.
 pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, millis)
 }
 
 impl Desk {
@@ -131,9 +142,16 @@ impl Desk {
             }
         };
         let now = now_ms();
-        let job = Job { id, letter: &letter, lease, settler };
-        let mut ends: FuturesUnordered<_> =
-            groups(&letter, now).into_iter().map(|group| self.group(&job, group)).collect();
+        let job = Job {
+            id,
+            letter: &letter,
+            lease,
+            settler,
+        };
+        let mut ends: FuturesUnordered<_> = groups(&letter, now)
+            .into_iter()
+            .map(|group| self.group(&job, group))
+            .collect();
         let mut next = later(&letter, now);
         while let Some(end) = ends.next().await {
             next = next.earlier(end);
@@ -161,7 +179,9 @@ impl Desk {
                 return postponed;
             }
             let results = end.results;
-            results.iter().for_each(|result| self.metrics.attempted(group.to(), result.outcome));
+            results
+                .iter()
+                .for_each(|result| self.metrics.attempted(group.to(), result.outcome));
             self.conclude(job, &results).await.earlier(postponed)
         };
         attempt.instrument(span).await
@@ -174,11 +194,18 @@ impl Desk {
             }
             Group::Remote { domain, recipients } => {
                 let tenure = &job.lease.tenure;
-                self.remote.deliver(job.id, job.letter, domain, recipients, tenure).await
+                self.remote
+                    .deliver(job.id, job.letter, domain, recipients, tenure)
+                    .await
             }
             Group::Broken { recipients } => {
                 let reply = Reply::new(553, EnhancedStatus::permanent(1, 3), "not an address");
-                GroupEnd::results(recipients.iter().map(|&r| Attempted::ours(r, &reply)).collect())
+                GroupEnd::results(
+                    recipients
+                        .iter()
+                        .map(|&r| Attempted::ours(r, &reply))
+                        .collect(),
+                )
             }
         }
     }
@@ -196,32 +223,54 @@ impl Desk {
         }
         let tried = |index: &&u32| end.results.iter().any(|result| result.recipient == **index);
         let result = |&recipient: &u32| {
-            let last = letter.recipients.iter().find(|state| state.recipient == recipient);
+            let last = letter
+                .recipients
+                .iter()
+                .find(|state| state.recipient == recipient);
             let (reply, remote) = last.map_or_else(Default::default, |state| {
                 (state.last_reply.clone(), state.last_remote.clone())
             });
-            Attempted { recipient, outcome: Outcome::Temporary, reply, remote }
+            Attempted {
+                recipient,
+                outcome: Outcome::Temporary,
+                reply,
+                remote,
+            }
         };
-        Some(recipients.iter().filter(|index| !tried(index)).map(result).collect())
+        Some(
+            recipients
+                .iter()
+                .filter(|index| !tried(index))
+                .map(result)
+                .collect(),
+        )
     }
 
     /// Decides what the results mean and records it.
     async fn conclude(&self, job: &Job<'_>, results: &[Attempted]) -> Next {
         let now = now_ms();
-        let mut decisions: Vec<Decision> =
-            results.iter().map(|result| self.decision(job.letter, result, now)).collect();
+        let mut decisions: Vec<Decision> = results
+            .iter()
+            .map(|result| self.decision(job.letter, result, now))
+            .collect();
         let notifications = match self.notifications(job, results, &decisions, now).await {
             Ok(notifications) => notifications,
             Err(error) => {
                 tracing::warn!(queue_id = %job.id, %error, "an outcome waits for its notification");
-                decisions.iter_mut().for_each(|decision| self.hold_back(decision, now));
+                decisions
+                    .iter_mut()
+                    .for_each(|decision| self.hold_back(decision, now));
                 Vec::new()
             }
         };
         log_outcomes(job.id, results, &decisions);
         let outcome = LetterOutcome {
             queue_id: job.id.to_string(),
-            recipients: results.iter().zip(&decisions).map(recipient_outcome).collect(),
+            recipients: results
+                .iter()
+                .zip(&decisions)
+                .map(recipient_outcome)
+                .collect(),
             notifications,
         };
         let span = tracing::info_span!("settle mail.queue", mail.queue_id = %job.id);
@@ -236,13 +285,25 @@ impl Desk {
     }
 
     fn decision(&self, letter: &Letter, result: &Attempted, now: u64) -> Decision {
-        let state = letter.recipients.iter().find(|state| state.recipient == result.recipient);
+        let state = letter
+            .recipients
+            .iter()
+            .find(|state| state.recipient == result.recipient);
         let history = History {
             attempts: state.map_or(0, |state| state.attempts).saturating_add(1),
-            accepted_ms: letter.envelope.as_ref().map_or(0, |envelope| envelope.accepted_ms),
+            accepted_ms: letter
+                .envelope
+                .as_ref()
+                .map_or(0, |envelope| envelope.accepted_ms),
             delay_notified: state.is_some_and(|state| state.delay_notified),
         };
-        decide(result.outcome, history, &self.schedule, now, &mut fastrand::Rng::new())
+        decide(
+            result.outcome,
+            history,
+            &self.schedule,
+            now,
+            &mut fastrand::Rng::new(),
+        )
     }
 
     async fn notifications(
@@ -266,7 +327,10 @@ impl Desk {
         if pairs.is_empty() {
             return Ok(Vec::new());
         }
-        let made = self.notifier.notification(job.id, job.letter, &pairs, now).await?;
+        let made = self
+            .notifier
+            .notification(job.id, job.letter, &pairs, now)
+            .await?;
         Ok(made.into_iter().collect())
     }
 
@@ -276,7 +340,10 @@ impl Desk {
         match decision {
             Decision::Bounced(_) => {
                 let next_attempt_ms = now + millis(self.schedule.min_backoff);
-                *decision = Decision::Deferred { next_attempt_ms, notice: Notice::NotDue };
+                *decision = Decision::Deferred {
+                    next_attempt_ms,
+                    notice: Notice::NotDue,
+                };
             }
             Decision::Deferred { notice, .. } => *notice = Notice::NotDue,
             Decision::Delivered => {}
@@ -284,9 +351,14 @@ impl Desk {
     }
 
     fn observe(&self, letter: &Letter, decisions: &[Decision], now: u64) {
-        let accepted_ms = letter.envelope.as_ref().map_or(now, |envelope| envelope.accepted_ms);
+        let accepted_ms = letter
+            .envelope
+            .as_ref()
+            .map_or(now, |envelope| envelope.accepted_ms);
         let delay = Duration::from_millis(now.saturating_sub(accepted_ms));
-        let delivered = decisions.iter().filter(|decision| **decision == Decision::Delivered);
+        let delivered = decisions
+            .iter()
+            .filter(|decision| **decision == Decision::Delivered);
         delivered.for_each(|_| self.metrics.delivered_after(delay));
     }
 }
@@ -317,7 +389,11 @@ impl Next {
 }
 
 fn recipient(letter: &Letter, index: u32) -> Option<&Recipient> {
-    letter.envelope.as_ref()?.recipients.get(usize::try_from(index).ok()?)
+    letter
+        .envelope
+        .as_ref()?
+        .recipients
+        .get(usize::try_from(index).ok()?)
 }
 
 fn is_pending(state: &&RecipientState) -> bool {
@@ -329,20 +405,33 @@ fn groups(letter: &Letter, now: u64) -> Vec<Group> {
     let mut local: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut remote: BTreeMap<Domain, Vec<u32>> = BTreeMap::new();
     let mut broken = Vec::new();
-    let due = letter.recipients.iter().filter(is_pending).filter(|s| s.next_attempt_ms <= now);
+    let due = letter
+        .recipients
+        .iter()
+        .filter(is_pending)
+        .filter(|s| s.next_attempt_ms <= now);
     for state in due {
         let index = state.recipient;
-        let Some(recipient) = recipient(letter, index) else { continue };
+        let Some(recipient) = recipient(letter, index) else {
+            continue;
+        };
         match (&recipient.local, recipient.address.parse::<EmailAddress>()) {
             (Some(target), _) => local.entry(target.shard).or_default().push(index),
-            (None, Ok(address)) => remote.entry(address.domain().clone()).or_default().push(index),
+            (None, Ok(address)) => remote
+                .entry(address.domain().clone())
+                .or_default()
+                .push(index),
             (None, Err(_)) => broken.push(index),
         }
     }
-    let mut groups: Vec<Group> =
-        local.into_iter().map(|(shard, recipients)| Group::Local { shard, recipients }).collect();
+    let mut groups: Vec<Group> = local
+        .into_iter()
+        .map(|(shard, recipients)| Group::Local { shard, recipients })
+        .collect();
     groups.extend(
-        remote.into_iter().map(|(domain, recipients)| Group::Remote { domain, recipients }),
+        remote
+            .into_iter()
+            .map(|(domain, recipients)| Group::Remote { domain, recipients }),
     );
     if !broken.is_empty() {
         groups.push(Group::Broken { recipients: broken });
@@ -353,20 +442,29 @@ fn groups(letter: &Letter, now: u64) -> Vec<Group> {
 /// When the recipients come up that are not due yet.
 fn later(letter: &Letter, now: u64) -> Next {
     let pending = letter.recipients.iter().filter(is_pending);
-    let later = pending.map(|state| state.next_attempt_ms).filter(|&at| at > now).min();
+    let later = pending
+        .map(|state| state.next_attempt_ms)
+        .filter(|&at| at > now)
+        .min();
     later.map_or(Next::Done, Next::Scheduled)
 }
 
 fn is_reported(decision: &Decision) -> bool {
     matches!(
         decision,
-        Decision::Bounced(_) | Decision::Deferred { notice: Notice::Due, .. }
+        Decision::Bounced(_)
+            | Decision::Deferred {
+                notice: Notice::Due,
+                ..
+            }
     )
 }
 
 fn next_of(decisions: &[Decision]) -> Next {
     let times = decisions.iter().filter_map(|decision| match decision {
-        Decision::Deferred { next_attempt_ms, .. } => Some(*next_attempt_ms),
+        Decision::Deferred {
+            next_attempt_ms, ..
+        } => Some(*next_attempt_ms),
         _ => None,
     });
     times.min().map_or(Next::Done, Next::Scheduled)
@@ -376,17 +474,21 @@ fn recipient_outcome((result, decision): (&Attempted, &Decision)) -> RecipientOu
     let (reply, remote) = (result.reply.clone(), result.remote.clone());
     let outcome = match decision {
         Decision::Delivered => recipient_outcome::Outcome::Delivered(Delivered { reply, remote }),
-        Decision::Deferred { next_attempt_ms, notice } => {
-            recipient_outcome::Outcome::Deferred(Deferred {
-                next_attempt_ms: *next_attempt_ms,
-                reply,
-                remote,
-                delay_notified: *notice == Notice::Due,
-            })
-        }
+        Decision::Deferred {
+            next_attempt_ms,
+            notice,
+        } => recipient_outcome::Outcome::Deferred(Deferred {
+            next_attempt_ms: *next_attempt_ms,
+            reply,
+            remote,
+            delay_notified: *notice == Notice::Due,
+        }),
         Decision::Bounced(_) => recipient_outcome::Outcome::Bounced(Bounced { reply, remote }),
     };
-    RecipientOutcome { recipient: result.recipient, outcome: Some(outcome) }
+    RecipientOutcome {
+        recipient: result.recipient,
+        outcome: Some(outcome),
+    }
 }
 
 /// The span of an attempt: part of the letter's trace while that is young, later one of its own
@@ -394,9 +496,15 @@ fn recipient_outcome((result, decision): (&Attempted, &Decision)) -> RecipientOu
 fn attempt_span(job: &Job<'_>, group: &Group) -> Span {
     let now = now_ms();
     let states = job.letter.recipients.iter();
-    let state = states.filter(|state| group.recipients().contains(&state.recipient)).next();
+    let state = states
+        .filter(|state| group.recipients().contains(&state.recipient))
+        .next();
     let (attempts, due_ms) = state.map_or((0, now), |s| (s.attempts, s.next_attempt_ms));
-    let message_id = job.letter.email.as_ref().map_or("", |email| email.message_id.as_str());
+    let message_id = job
+        .letter
+        .email
+        .as_ref()
+        .map_or("", |email| email.message_id.as_str());
     let span = tracing::info_span!(
         parent: None,
         "process mail.queue",
@@ -411,7 +519,11 @@ fn attempt_span(job: &Job<'_>, group: &Group) -> Span {
         mail.outcome = tracing::field::Empty,
     );
     let letter_span = letter_span(job.letter);
-    let accepted_ms = job.letter.envelope.as_ref().map_or(0, |envelope| envelope.accepted_ms);
+    let accepted_ms = job
+        .letter
+        .envelope
+        .as_ref()
+        .map_or(0, |envelope| envelope.accepted_ms);
     if attempts == 0 || now.saturating_sub(accepted_ms) < ONE_TRACE_MS {
         letter_span.adopt(&span);
     }
@@ -497,9 +609,17 @@ mod tests {
         assert_eq!(
             groups(&letter, 10),
             [
-                Group::Local { shard: 3, recipients: vec![0, 2] },
-                Group::Remote { domain, recipients: vec![1, 3] },
-                Group::Broken { recipients: vec![5] },
+                Group::Local {
+                    shard: 3,
+                    recipients: vec![0, 2]
+                },
+                Group::Remote {
+                    domain,
+                    recipients: vec![1, 3]
+                },
+                Group::Broken {
+                    recipients: vec![5]
+                },
             ]
         );
         assert_eq!(later(&letter, 10), Next::Scheduled(11));
@@ -508,7 +628,9 @@ mod tests {
 
     #[test]
     fn the_earliest_time_counts() {
-        let next = Next::Done.earlier(Next::Scheduled(20)).earlier(Next::Postponed(10));
+        let next = Next::Done
+            .earlier(Next::Scheduled(20))
+            .earlier(Next::Postponed(10));
         assert_eq!(next, Next::Postponed(10));
         assert_eq!(Next::Done.earlier(Next::Done), Next::Done);
     }

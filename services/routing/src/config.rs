@@ -125,9 +125,18 @@ impl RoutingConfig {
             (self.max_addresses > 0, "max_addresses must not be 0"),
             (self.max_lookups > 0, "max_lookups must not be 0"),
             (self.smtp_port > 0, "smtp_port must not be 0"),
-            (self.min_ttl <= self.max_ttl, "min_ttl must not be longer than max_ttl"),
-            (self.dns_timeout > Duration::default(), "dns_timeout must not be 0"),
-            (self.lookup_timeout > Duration::default(), "lookup_timeout must not be 0"),
+            (
+                self.min_ttl <= self.max_ttl,
+                "min_ttl must not be longer than max_ttl",
+            ),
+            (
+                self.dns_timeout > Duration::default(),
+                "dns_timeout must not be 0",
+            ),
+            (
+                self.lookup_timeout > Duration::default(),
+                "lookup_timeout must not be 0",
+            ),
         ];
         if let Some((_, what)) = range.iter().find(|(holds, _)| !holds) {
             return Err(RoutingConfigError::Range(what));

@@ -74,10 +74,16 @@ impl Resolver {
         kind: RecordType,
         read: impl Fn(&RData) -> Option<T>,
     ) -> Timed<T> {
-        let failed = |why: String| Timed { answer: Answer::Failed(why), ttl: self.failure_ttl };
+        let failed = |why: String| Timed {
+            answer: Answer::Failed(why),
+            ttl: self.failure_ttl,
+        };
         // With the dot, no search list applies.
         let Ok(name) = Name::from_ascii(format!("{name}.")) else {
-            return Timed { answer: Answer::NoName, ttl: self.failure_ttl };
+            return Timed {
+                answer: Answer::NoName,
+                ttl: self.failure_ttl,
+            };
         };
         let Ok(_permit) = self.permits.acquire().await else {
             return failed("the resolver is shutting down".into());
@@ -127,7 +133,10 @@ fn name_server(server: std::net::SocketAddr) -> NameServerConfig {
         connection.port = server.port();
         connection
     };
-    let connections = vec![at_port(ConnectionConfig::udp()), at_port(ConnectionConfig::tcp())];
+    let connections = vec![
+        at_port(ConnectionConfig::udp()),
+        at_port(ConnectionConfig::tcp()),
+    ];
     NameServerConfig::new(server.ip(), true, connections)
 }
 
@@ -142,8 +151,14 @@ fn host_name(name: &Name) -> String {
 
 fn found<T>(lookup: &Lookup, read: impl Fn(&RData) -> Option<T>) -> Timed<T> {
     // The answer to a name that is an alias holds its CNAMEs, too.
-    let records: Vec<T> = lookup.answers().iter().filter_map(|record| read(&record.data)).collect();
-    let ttl = lookup.valid_until().saturating_duration_since(Instant::now());
+    let records: Vec<T> = lookup
+        .answers()
+        .iter()
+        .filter_map(|record| read(&record.data))
+        .collect();
+    let ttl = lookup
+        .valid_until()
+        .saturating_duration_since(Instant::now());
     let answer = match records.is_empty() {
         true => Answer::NoRecords,
         false => Answer::Found(records),
@@ -153,12 +168,26 @@ fn found<T>(lookup: &Lookup, read: impl Fn(&RData) -> Option<T>) -> Timed<T> {
 
 fn absent<T>(error: &NetError, failure_ttl: Duration) -> Timed<T> {
     let NetError::Dns(DnsError::NoRecordsFound(none)) = error else {
-        return Timed { answer: Answer::Failed(error.to_string()), ttl: failure_ttl };
+        return Timed {
+            answer: Answer::Failed(error.to_string()),
+            ttl: failure_ttl,
+        };
     };
-    let ttl = none.negative_ttl.map_or(failure_ttl, |ttl| Duration::from_secs(ttl.into()));
+    let ttl = none
+        .negative_ttl
+        .map_or(failure_ttl, |ttl| Duration::from_secs(ttl.into()));
     match none.response_code {
-        ResponseCode::NXDomain => Timed { answer: Answer::NoName, ttl },
-        ResponseCode::NoError => Timed { answer: Answer::NoRecords, ttl },
-        code => Timed { answer: Answer::Failed(code.to_string()), ttl: failure_ttl },
+        ResponseCode::NXDomain => Timed {
+            answer: Answer::NoName,
+            ttl,
+        },
+        ResponseCode::NoError => Timed {
+            answer: Answer::NoRecords,
+            ttl,
+        },
+        code => Timed {
+            answer: Answer::Failed(code.to_string()),
+            ttl: failure_ttl,
+        },
     }
 }

@@ -115,7 +115,9 @@ impl<'a> Expansion<'a> {
 
     /// Takes what the directory holds for the address that [`step`](Self::step) named.
     pub fn answer(&mut self, found: LookupResponse) {
-        let Some(open) = self.open.pop_front() else { return };
+        let Some(open) = self.open.pop_front() else {
+            return;
+        };
         self.lookups += 1;
         if !found.domain_is_local {
             return self.remote(open);
@@ -133,7 +135,10 @@ impl<'a> Expansion<'a> {
     fn account(&mut self, open: Open, entry: &AccountEntry) {
         match entry.state() {
             AccountState::Active => {
-                let local = LocalTarget { account: entry.account, shard: entry.shard };
+                let local = LocalTarget {
+                    account: entry.account,
+                    shard: entry.shard,
+                };
                 if self.accounts.insert(entry.account) {
                     self.target(open.address.to_string(), Some(local));
                 }
@@ -224,7 +229,12 @@ impl<'a> Expansion<'a> {
             return self.refuse(too_many());
         }
         let original = self.original.clone();
-        self.targets.push(Target { address, original, local, orcpt: String::new() });
+        self.targets.push(Target {
+            address,
+            original,
+            local,
+            orcpt: String::new(),
+        });
     }
 
     fn push(&mut self, address: EmailAddress, depth: usize) {
@@ -235,13 +245,21 @@ impl<'a> Expansion<'a> {
         if self.seen.len() > self.rules.targets.saturating_mul(2) {
             return self.refuse(too_many());
         }
-        self.open.push_back(Open { address, depth, stage: Stage::Exact });
+        self.open.push_back(Open {
+            address,
+            depth,
+            stage: Stage::Exact,
+        });
     }
 
     fn refuse(&mut self, reply: Reply) {
         // A temporary refusal wins: the letter may still reach everybody later.
         let temporary = |reply: &Reply| reply.code() < 500;
-        if self.refusal.as_ref().is_none_or(|old| !temporary(old) && temporary(&reply)) {
+        if self
+            .refusal
+            .as_ref()
+            .is_none_or(|old| !temporary(old) && temporary(&reply))
+        {
             self.refusal = Some(reply);
         }
         self.open.clear();
@@ -252,9 +270,11 @@ impl Open {
     fn question(&self) -> String {
         match self.stage {
             Stage::Exact => self.address.folded(),
-            Stage::WithoutTag => {
-                self.address.without_tag().unwrap_or_else(|| self.address.clone()).folded()
-            }
+            Stage::WithoutTag => self
+                .address
+                .without_tag()
+                .unwrap_or_else(|| self.address.clone())
+                .folded(),
             Stage::CatchAll => format!("@{}", self.address.domain()),
         }
     }
@@ -289,7 +309,11 @@ fn unknown_user() -> Reply {
 }
 
 fn too_many() -> Reply {
-    Reply::new(550, EnhancedStatus::permanent(5, 3), "the alias has too many targets")
+    Reply::new(
+        550,
+        EnhancedStatus::permanent(5, 3),
+        "the alias has too many targets",
+    )
 }
 
 fn no_postmaster() -> Reply {

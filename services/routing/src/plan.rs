@@ -95,9 +95,16 @@ pub fn decide_given(
     if addresses.is_empty() {
         return Err(no_usable_host(domain));
     }
-    let candidate = Candidate { preference: 0, host: host.to_owned() };
+    let candidate = Candidate {
+        preference: 0,
+        host: host.to_owned(),
+    };
     let site = site::name(&[candidate], port);
-    let hosts = vec![PlannedHost { preference: 0, name: host.to_owned(), addresses }];
+    let hosts = vec![PlannedHost {
+        preference: 0,
+        name: host.to_owned(),
+        addresses,
+    }];
     Ok(Planned { site, port, hosts })
 }
 
@@ -117,7 +124,10 @@ pub fn candidates(
         .iter()
         // A root exchange beside real hosts is a mistake; it names no host (RFC 7505 section 3).
         .filter(|mx| !mx.exchange.is_empty())
-        .map(|mx| Candidate { preference: mx.preference, host: mx.exchange.to_ascii_lowercase() })
+        .map(|mx| Candidate {
+            preference: mx.preference,
+            host: mx.exchange.to_ascii_lowercase(),
+        })
         .collect();
     if hosts.is_empty() {
         return match records.is_empty() {
@@ -130,12 +140,21 @@ pub fn candidates(
     let mut seen = std::collections::HashSet::new();
     hosts.retain(|candidate| seen.insert(candidate.host.clone()));
     hosts.truncate(bounds.hosts.max(1));
-    Ok(Candidates { hosts, source: Source::Mx })
+    Ok(Candidates {
+        hosts,
+        source: Source::Mx,
+    })
 }
 
 fn implicit(domain: &Domain) -> Candidates {
-    let host = Candidate { preference: 0, host: domain.as_str().to_owned() };
-    Candidates { hosts: vec![host], source: Source::Implicit }
+    let host = Candidate {
+        preference: 0,
+        host: domain.as_str().to_owned(),
+    };
+    Candidates {
+        hosts: vec![host],
+        source: Source::Implicit,
+    }
 }
 
 /// The plan: hosts with addresses, equal preferences shuffled, ourselves and all that is not
@@ -153,7 +172,10 @@ pub fn decide(
     let mut failure = None;
     let mut own_preference = None;
     for candidate in &candidates.hosts {
-        let answer = addresses.iter().find(|a| a.host == candidate.host).map(|a| &a.answer);
+        let answer = addresses
+            .iter()
+            .find(|a| a.host == candidate.host)
+            .map(|a| &a.answer);
         let found = match answer {
             Some(Answer::Found(found)) => found.as_slice(),
             Some(Answer::NoRecords | Answer::NoName) => &[],
@@ -172,7 +194,11 @@ pub fn decide(
         let usable = order_addresses(found, bounds.addresses, rng);
         if !usable.is_empty() {
             let (preference, name) = (candidate.preference, candidate.host.clone());
-            hosts.push(PlannedHost { preference, name, addresses: usable });
+            hosts.push(PlannedHost {
+                preference,
+                name,
+                addresses: usable,
+            });
         }
     }
     if let Some(own) = own_preference {
@@ -182,7 +208,11 @@ pub fn decide(
     if !hosts.is_empty() {
         shuffle_equals(&mut hosts, rng);
         let site = site::name(&candidates.hosts, bounds.port);
-        return Ok(Planned { site, port: bounds.port, hosts });
+        return Ok(Planned {
+            site,
+            port: bounds.port,
+            hosts,
+        });
     }
     Err(match (own_preference, failure) {
         // A better host than us may exist behind the failure.
@@ -196,21 +226,21 @@ pub fn decide(
 impl Ourselves {
     fn is(&self, host: &str, addresses: &[IpAddr]) -> bool {
         host.eq_ignore_ascii_case(&self.hostname)
-            || addresses.iter().any(|address| self.addresses.contains(address))
+            || addresses
+                .iter()
+                .any(|address| self.addresses.contains(address))
     }
 }
 
 /// Addresses in the order to try: each family shuffled, then alternating with IPv6 first, so that
 /// one broken family costs one attempt (RFC 8305 section 4). Addresses that can belong to no mail
 /// host are dropped.
-fn order_addresses(
-    found: &[IpAddr],
-    most: usize,
-    rng: &mut fastrand::Rng,
-) -> Vec<IpAddr> {
+fn order_addresses(found: &[IpAddr], most: usize, rng: &mut fastrand::Rng) -> Vec<IpAddr> {
     let usable = |address: &&IpAddr| !address.is_unspecified() && !address.is_multicast();
-    let (mut v6, mut v4): (Vec<IpAddr>, Vec<IpAddr>) =
-        found.iter().filter(usable).partition(|address| address.is_ipv6());
+    let (mut v6, mut v4): (Vec<IpAddr>, Vec<IpAddr>) = found
+        .iter()
+        .filter(usable)
+        .partition(|address| address.is_ipv6());
     rng.shuffle(&mut v6);
     rng.shuffle(&mut v4);
     let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());

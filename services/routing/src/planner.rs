@@ -47,9 +47,16 @@ struct Facts {
 #[derive(Debug)]
 enum Looked {
     /// The domain's own hosts.
-    Hosts { candidates: Candidates, addresses: Vec<Addresses> },
+    Hosts {
+        candidates: Candidates,
+        addresses: Vec<Addresses>,
+    },
     /// A host that was given by a route or a literal.
-    Given { host: String, port: u16, answer: Answer<IpAddr> },
+    Given {
+        host: String,
+        port: u16,
+        answer: Answer<IpAddr>,
+    },
     /// There are no hosts.
     Refused(Reply),
 }
@@ -73,9 +80,18 @@ impl<D: Dns> Planner<D> {
         ttls: Ttls,
         domains: u64,
     ) -> Self {
-        let facts =
-            moka::sync::Cache::builder().max_capacity(domains).time_to_live(ttls.max).build();
-        Self { dns, transports, ourselves, bounds, ttls, facts }
+        let facts = moka::sync::Cache::builder()
+            .max_capacity(domains)
+            .time_to_live(ttls.max)
+            .build();
+        Self {
+            dns,
+            transports,
+            ourselves,
+            bounds,
+            ttls,
+            facts,
+        }
     }
 
     /// The hosts for a domain's mail, in the order to try.
@@ -84,7 +100,10 @@ impl<D: Dns> Planner<D> {
         let facts = cell.get_or_init(|| self.look_up(domain)).await;
         let mut rng = fastrand::Rng::new();
         let plan = match &facts.of {
-            Looked::Hosts { candidates, addresses } => plan::decide(
+            Looked::Hosts {
+                candidates,
+                addresses,
+            } => plan::decide(
                 domain,
                 candidates,
                 addresses,
@@ -97,13 +116,17 @@ impl<D: Dns> Planner<D> {
             }
             Looked::Refused(reply) => Err(reply.clone()),
         };
-        TimedPlan { plan, ttl: facts.valid_until.saturating_duration_since(Instant::now()) }
+        TimedPlan {
+            plan,
+            ttl: facts.valid_until.saturating_duration_since(Instant::now()),
+        }
     }
 
     /// The cell of a domain's facts; an empty one if they are unknown or too old.
     fn cell(&self, domain: &Domain) -> Arc<OnceCell<Facts>> {
         let stale = |cell: &Arc<OnceCell<Facts>>| {
-            cell.get().is_some_and(|facts| facts.valid_until <= Instant::now())
+            cell.get()
+                .is_some_and(|facts| facts.valid_until <= Instant::now())
         };
         let entry = self.facts.entry_by_ref(domain);
         entry.or_insert_with_if(Arc::default, stale).into_value()
@@ -112,7 +135,11 @@ impl<D: Dns> Planner<D> {
     async fn look_up(&self, domain: &Domain) -> Facts {
         if let Some(hop) = self.transports.find(domain) {
             let (answer, ttl) = self.given(&hop.host, hop.address()).await;
-            let of = Looked::Given { host: hop.host.clone(), port: hop.port, answer };
+            let of = Looked::Given {
+                host: hop.host.clone(),
+                port: hop.port,
+                answer,
+            };
             return self.facts_for(of, ttl);
         }
         if let Some(address) = domain.literal_address() {
@@ -120,7 +147,11 @@ impl<D: Dns> Planner<D> {
                 true => Looked::Refused(plan::loops_back(domain)),
                 false => {
                     let (host, port) = (address.to_string(), self.bounds.port);
-                    Looked::Given { host, port, answer: Answer::Found(vec![address]) }
+                    Looked::Given {
+                        host,
+                        port,
+                        answer: Answer::Found(vec![address]),
+                    }
                 }
             };
             return self.facts_for(of, self.ttls.max);
@@ -129,7 +160,13 @@ impl<D: Dns> Planner<D> {
         match plan::candidates(domain, &mx.answer, self.bounds) {
             Ok(candidates) => {
                 let (addresses, ttl) = self.addresses(&candidates).await;
-                self.facts_for(Looked::Hosts { candidates, addresses }, ttl.min(mx.ttl))
+                self.facts_for(
+                    Looked::Hosts {
+                        candidates,
+                        addresses,
+                    },
+                    ttl.min(mx.ttl),
+                )
             }
             Err(reply) => self.facts_for(Looked::Refused(reply), mx.ttl),
         }
@@ -154,8 +191,18 @@ impl<D: Dns> Planner<D> {
             }
         };
         let answers = join_all(candidates.hosts.iter().map(|c| ask(&c.host))).await;
-        let ttl = answers.iter().map(|(_, ttl)| *ttl).min().unwrap_or(self.ttls.max);
-        (answers.into_iter().map(|(addresses, _)| addresses).collect(), ttl)
+        let ttl = answers
+            .iter()
+            .map(|(_, ttl)| *ttl)
+            .min()
+            .unwrap_or(self.ttls.max);
+        (
+            answers
+                .into_iter()
+                .map(|(addresses, _)| addresses)
+                .collect(),
+            ttl,
+        )
     }
 
     fn facts_for(&self, of: Looked, ttl: Duration) -> Facts {
@@ -169,6 +216,9 @@ impl<D: Dns> Planner<D> {
             true => self.ttls.failure.min(self.ttls.max),
             false => ttl.clamp(self.ttls.min, self.ttls.max),
         };
-        Facts { of, valid_until: Instant::now() + ttl }
+        Facts {
+            of,
+            valid_until: Instant::now() + ttl,
+        }
     }
 }

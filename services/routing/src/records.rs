@@ -75,7 +75,10 @@ mod tests {
     use super::*;
 
     fn timed(answer: Answer<IpAddr>) -> Timed<IpAddr> {
-        Timed { answer, ttl: Duration::from_secs(60) }
+        Timed {
+            answer,
+            ttl: Duration::from_secs(60),
+        }
     }
 
     #[test]
@@ -84,10 +87,16 @@ mod tests {
         let found = || timed(Answer::Found(vec![v4]));
         let failed = || timed(Answer::Failed("SERVFAIL".into()));
         let none = || timed(Answer::NoRecords);
-        assert_eq!(join_families(failed(), found()).answer, Answer::Found(vec![v4]));
+        assert_eq!(
+            join_families(failed(), found()).answer,
+            Answer::Found(vec![v4])
+        );
         assert_eq!(join_families(found(), found()).answer.records().len(), 2);
         assert_eq!(join_families(none(), failed()), failed());
         assert_eq!(join_families(none(), none()).answer, Answer::NoRecords);
-        assert_eq!(join_families(timed(Answer::NoName), none()).answer, Answer::NoName);
+        assert_eq!(
+            join_families(timed(Answer::NoName), none()).answer,
+            Answer::NoName
+        );
     }
 }

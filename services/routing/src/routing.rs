@@ -70,5 +70,10 @@ pub fn routing(
         ttls,
         config.cached_domains,
     );
-    Ok(RoutingService::new(directory, planner, rules, Metrics::new(registry)))
+    Ok(RoutingService::new(
+        directory,
+        planner,
+        rules,
+        Metrics::new(registry),
+    ))
 }

@@ -27,7 +27,12 @@ pub struct RoutingService<R, D> {
 impl<R: Directory, D: Dns> RoutingService<R, D> {
     /// Puts the service together.
     pub fn new(directory: R, planner: Planner<D>, rules: Rules, metrics: Metrics) -> Self {
-        Self { directory, planner, rules, metrics }
+        Self {
+            directory,
+            planner,
+            rules,
+            metrics,
+        }
     }
 
     /// The server to mount.
@@ -87,7 +92,10 @@ impl<R: Directory, D: Dns> Routing for RoutingService<R, D> {
         &self,
         request: Request<ResolveRequest>,
     ) -> Result<Response<ResolveResponse>, Status> {
-        let ResolveRequest { recipient, authenticated_account } = request.into_inner();
+        let ResolveRequest {
+            recipient,
+            authenticated_account,
+        } = request.into_inner();
         let relay = match authenticated_account {
             0 => Relay::Denied,
             _ => Relay::Allowed,
@@ -102,7 +110,9 @@ impl<R: Directory, D: Dns> Routing for RoutingService<R, D> {
             Step::Refused(reply) => resolve_response::Verdict::Refusal(Refusal::from(&reply)),
             Step::Lookup(_) => return Err(Status::internal("the expansion did not end")),
         };
-        Ok(Response::new(ResolveResponse { verdict: Some(verdict) }))
+        Ok(Response::new(ResolveResponse {
+            verdict: Some(verdict),
+        }))
     }
 
     async fn check_sender(
@@ -124,9 +134,9 @@ impl<R: Directory, D: Dns> Routing for RoutingService<R, D> {
         let PlanRequest { domain } = request.into_inner();
         let plan = match domain.parse::<Domain>() {
             Ok(domain) => self.traced_plan(&domain).await,
-            Err(error) => plan_response::Plan::Failure(Refusal::from(&bad_address(
-                &error.to_string(),
-            ))),
+            Err(error) => {
+                plan_response::Plan::Failure(Refusal::from(&bad_address(&error.to_string())))
+            }
         };
         Ok(Response::new(PlanResponse { plan: Some(plan) }))
     }
@@ -175,7 +185,11 @@ fn hosts(planned: Planned, ttl_seconds: u32) -> Hosts {
 }
 
 fn unavailable() -> Reply {
-    Reply::new(451, EnhancedStatus::temporary(3, 0), "the directory cannot be asked, try again")
+    Reply::new(
+        451,
+        EnhancedStatus::temporary(3, 0),
+        "the directory cannot be asked, try again",
+    )
 }
 
 fn bad_address(why: &str) -> Reply {

@@ -15,7 +15,11 @@ const LONGEST: usize = 120;
 pub fn name(hosts: &[Candidate], port: u16) -> String {
     let groups = hosts.chunk_by(|a, b| a.preference == b.preference);
     let names = |group: &[Candidate]| {
-        group.iter().map(|candidate| candidate.host.as_str()).collect::<Vec<_>>().join(",")
+        group
+            .iter()
+            .map(|candidate| candidate.host.as_str())
+            .collect::<Vec<_>>()
+            .join(",")
     };
     let mut name = groups.map(names).collect::<Vec<_>>().join(">");
     if port != SMTP_PORT {
@@ -55,8 +59,14 @@ mod tests {
     fn long_sites_stay_apart() {
         let long = |last: &str| {
             let hosts: Vec<_> = (0..20)
-                .map(|n| Candidate { preference: n, host: format!("host{n:02}.example.org") })
-                .chain([Candidate { preference: 99, host: last.to_owned() }])
+                .map(|n| Candidate {
+                    preference: n,
+                    host: format!("host{n:02}.example.org"),
+                })
+                .chain([Candidate {
+                    preference: 99,
+                    host: last.to_owned(),
+                }])
                 .collect();
             name(&hosts, 25)
         };

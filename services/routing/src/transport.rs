@@ -49,13 +49,26 @@ impl FromStr for NextHop {
             Some((host, port)) if !text.ends_with(']') => (host, port),
             _ => (text, "25"),
         };
-        let port = port.parse::<u16>().ok().filter(|&port| port != 0).ok_or_else(bad)?;
-        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let port = port
+            .parse::<u16>()
+            .ok()
+            .filter(|&port| port != 0)
+            .ok_or_else(bad)?;
+        let host = host
+            .strip_prefix('[')
+            .and_then(|h| h.strip_suffix(']'))
+            .unwrap_or(host);
         match host.parse::<IpAddr>() {
-            Ok(address) => Ok(Self { host: address.to_string(), port }),
+            Ok(address) => Ok(Self {
+                host: address.to_string(),
+                port,
+            }),
             Err(_) => {
                 let name: Domain = host.parse().map_err(|_| bad())?;
-                Ok(Self { host: name.to_string(), port })
+                Ok(Self {
+                    host: name.to_string(),
+                    port,
+                })
             }
         }
     }
@@ -96,11 +109,14 @@ impl Transports {
     ) -> Result<Self, TransportError> {
         let parse = |entry: S| {
             let entry = entry.as_ref();
-            let (pattern, hop) =
-                entry.split_once('=').ok_or_else(|| TransportError::Form(entry.to_owned()))?;
+            let (pattern, hop) = entry
+                .split_once('=')
+                .ok_or_else(|| TransportError::Form(entry.to_owned()))?;
             Ok((parse_pattern(pattern.trim())?, hop.trim().parse()?))
         };
-        Ok(Self { routes: entries.into_iter().map(parse).collect::<Result<_, _>>()? })
+        Ok(Self {
+            routes: entries.into_iter().map(parse).collect::<Result<_, _>>()?,
+        })
     }
 
     /// Where the map sends a domain's mail; `None` leaves it to the DNS. Address literals are
@@ -116,14 +132,18 @@ impl Transports {
             dots.map(|(dot, _)| Pattern::Below(name[dot + 1..].to_owned()))
                 .find_map(|pattern| self.routes.get(&pattern))
         };
-        exact.or_else(parents).or_else(|| self.routes.get(&Pattern::Any))
+        exact
+            .or_else(parents)
+            .or_else(|| self.routes.get(&Pattern::Any))
     }
 }
 
 fn parse_pattern(text: &str) -> Result<Pattern, TransportError> {
     let domain = |text: &str| {
         let domain: Result<Domain, _> = text.parse();
-        domain.map(|d| d.to_string()).map_err(|_| TransportError::Domain(text.to_owned()))
+        domain
+            .map(|d| d.to_string())
+            .map_err(|_| TransportError::Domain(text.to_owned()))
     };
     match text.strip_prefix('.').or_else(|| text.strip_prefix("*.")) {
         Some(parent) => Ok(Pattern::Below(domain(parent)?)),
@@ -145,7 +165,11 @@ mod tests {
             "example.com=127.0.0.1:2500",
         ])
         .expect("valid");
-        let find = |name: &str| map.find(&name.parse().expect("domain")).expect("*").to_string();
+        let find = |name: &str| {
+            map.find(&name.parse().expect("domain"))
+                .expect("*")
+                .to_string()
+        };
         assert_eq!(find("EXAMPLE.com"), "127.0.0.1:2500");
         assert_eq!(find("a.example.com"), "inner.example:2525");
         assert_eq!(find("a.b.example.com"), "[2001:db8::1]:26");
@@ -166,9 +190,14 @@ mod tests {
             ("[2001:db8::1]", "[2001:db8::1]:25"),
             ("[2001:db8::1]:2525", "[2001:db8::1]:2525"),
         ] {
-            assert_eq!(text.parse::<NextHop>().map(|hop| hop.to_string()), Ok(expected.into()));
+            assert_eq!(
+                text.parse::<NextHop>().map(|hop| hop.to_string()),
+                Ok(expected.into())
+            );
         }
-        for bad in ["", ":25", "a:0", "a:65536", "a:x", "a b:25", "[::1", "-a:25"] {
+        for bad in [
+            "", ":25", "a:0", "a:65536", "a:x", "a b:25", "[::1", "-a:25",
+        ] {
             assert!(bad.parse::<NextHop>().is_err(), "{bad:?}");
         }
     }

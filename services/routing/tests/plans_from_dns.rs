@@ -32,7 +32,10 @@ impl NameServer {
         let mx = |preference, host: &str| RData::MX(MX::new(preference, name(host)));
         let a = |last| RData::from(std::net::IpAddr::from([192, 0, 2, last]));
         let records = HashMap::from([
-            (("two.example.".into(), RecordType::MX), vec![mx(20, "B.example."), mx(10, "a.example.")]),
+            (
+                ("two.example.".into(), RecordType::MX),
+                vec![mx(20, "B.example."), mx(10, "a.example.")],
+            ),
             (("a.example.".into(), RecordType::A), vec![a(1)]),
             (("b.example.".into(), RecordType::A), vec![a(2)]),
             (("bare.example.".into(), RecordType::A), vec![a(3)]),
@@ -44,7 +47,10 @@ impl NameServer {
         ]);
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
         let address = socket.local_addr().expect("address");
-        let server = Arc::new(Self { records, questions: AtomicUsize::new(0) });
+        let server = Arc::new(Self {
+            records,
+            questions: AtomicUsize::new(0),
+        });
         tokio::spawn(Arc::clone(&server).serve(socket));
         (address, server)
     }
@@ -75,7 +81,12 @@ impl NameServer {
             answer.add_answer(Record::from_rdata(name(&owner), 60, cname[0].clone()));
             owner = "two.example.".into();
         }
-        for data in self.records.get(&(owner.clone(), query.query_type())).into_iter().flatten() {
+        for data in self
+            .records
+            .get(&(owner.clone(), query.query_type()))
+            .into_iter()
+            .flatten()
+        {
             answer.add_answer(Record::from_rdata(name(&owner), 60, data.clone()));
         }
         if answer.answers.is_empty() {
@@ -95,7 +106,11 @@ fn planner(config: &RoutingConfig) -> Planner<Resolver> {
         max: Duration::from_secs(600),
         failure: Duration::from_secs(5),
     };
-    let bounds = Bounds { hosts: 10, addresses: 5, port: 25 };
+    let bounds = Bounds {
+        hosts: 10,
+        addresses: 5,
+        port: 25,
+    };
     Planner::new(
         Resolver::new(config).expect("resolver"),
         Transports::parse(&config.routes).expect("routes"),
@@ -131,8 +146,14 @@ async fn a_domains_hosts_come_from_its_records() {
     };
     let planner = planner(&config);
     for (domain, expected) in [
-        ("two.example", "a.example:25=[192.0.2.1] b.example:25=[192.0.2.2]"),
-        ("Alias.Example", "a.example:25=[192.0.2.1] b.example:25=[192.0.2.2]"),
+        (
+            "two.example",
+            "a.example:25=[192.0.2.1] b.example:25=[192.0.2.2]",
+        ),
+        (
+            "Alias.Example",
+            "a.example:25=[192.0.2.1] b.example:25=[192.0.2.2]",
+        ),
         ("bare.example", "bare.example:25=[192.0.2.3]"),
         ("routed.example", "a.example:2525=[192.0.2.1]"),
         ("[192.0.2.77]", "192.0.2.77:25=[192.0.2.77]"),
@@ -159,7 +180,10 @@ async fn a_domains_hosts_come_from_its_records() {
 #[tokio::test]
 async fn questions_that_come_together_share_one_look_up() {
     let (dns, server) = NameServer::start().await;
-    let planner = planner(&RoutingConfig { dns: Some(dns), ..RoutingConfig::default() });
+    let planner = planner(&RoutingConfig {
+        dns: Some(dns),
+        ..RoutingConfig::default()
+    });
     let plans = (0..50).map(|_| plan(&planner, "two.example"));
     let plans = futures::future::join_all(plans).await;
     assert!(plans.iter().all(|plan| plan.contains("192.0.2.2")));

@@ -38,7 +38,10 @@ impl Remote {
         for recipients in parcel.recipients.chunks(self.config.recipients) {
             match self.sites.enter(&hosts.site).await {
                 Ok(slot) => {
-                    let part = Parcel { recipients: recipients.to_vec(), ..parcel.clone() };
+                    let part = Parcel {
+                        recipients: recipients.to_vec(),
+                        ..parcel.clone()
+                    };
                     match self.send(&part, &targets, &slot, tenure).await {
                         Some(results) => end.results.extend(results),
                         None => {
@@ -69,7 +72,10 @@ impl Remote {
         while let Some(session) = slot.take_idle(usable) {
             let target = session.target().clone();
             let span = deliver_span(parcel, &target);
-            let transacted = self.transact(session, parcel, tenure).instrument(span).await;
+            let transacted = self
+                .transact(session, parcel, tenure)
+                .instrument(span)
+                .await;
             match transacted {
                 Transacted::Done { results, session } => {
                     return Some(concluded(slot, results, session));
@@ -149,9 +155,8 @@ impl Failures {
     /// The reply for the recipients. It is permanent only if every host said so: a host that could
     /// not be asked may take the letter tomorrow.
     fn conclusion(self) -> (Reply, String) {
-        let temporary = |(_, reply): &&(String, Reply)| {
-            reply.failure() != Some(Permanence::Permanent)
-        };
+        let temporary =
+            |(_, reply): &&(String, Reply)| reply.failure() != Some(Permanence::Permanent);
         let last = self.0.iter().rev().find(temporary).or(self.0.last());
         match last {
             Some((host, reply)) => (reply.clone(), host.clone()),
@@ -166,8 +171,11 @@ fn targets(hosts: &Hosts, most: usize) -> Vec<Target> {
         let port = u16::try_from(host.port).unwrap_or(25);
         let verified = host.tls() == TlsPolicy::Verified;
         let name = host.name.clone();
-        let addresses: Vec<IpAddr> =
-            host.addresses.iter().filter_map(|address| address.parse().ok()).collect();
+        let addresses: Vec<IpAddr> = host
+            .addresses
+            .iter()
+            .filter_map(|address| address.parse().ok())
+            .collect();
         addresses.into_iter().map(move |address| Target {
             host: name.clone(),
             address: SocketAddr::new(address, port),
@@ -208,7 +216,11 @@ fn deliver_span(parcel: &Parcel, target: &Target) -> Span {
 }
 
 fn no_address() -> Reply {
-    Reply::new(451, EnhancedStatus::temporary(4, 4), "the plan has no usable address")
+    Reply::new(
+        451,
+        EnhancedStatus::temporary(4, 4),
+        "the plan has no usable address",
+    )
 }
 
 #[cfg(test)]
@@ -220,13 +232,20 @@ mod tests {
         let host = |name: &str, addresses: &[&str], tls: TlsPolicy| Host {
             name: name.into(),
             port: 2525,
-            addresses: addresses.iter().map(|&address| address.to_owned()).collect(),
+            addresses: addresses
+                .iter()
+                .map(|&address| address.to_owned())
+                .collect(),
             preference: 1,
             tls: tls.into(),
         };
         let hosts = Hosts {
             hosts: vec![
-                host("a", &["192.0.2.1", "2001:db8::1", "broken"], TlsPolicy::Verified),
+                host(
+                    "a",
+                    &["192.0.2.1", "2001:db8::1", "broken"],
+                    TlsPolicy::Verified,
+                ),
                 host("b", &["192.0.2.2", "192.0.2.3"], TlsPolicy::Opportunistic),
             ],
             ..Hosts::default()
@@ -235,8 +254,11 @@ mod tests {
             .iter()
             .map(|target| format!("{}@{} {}", target.host, target.address, target.verified))
             .collect();
-        let expected =
-            ["a@192.0.2.1:2525 true", "a@[2001:db8::1]:2525 true", "b@192.0.2.2:2525 false"];
+        let expected = [
+            "a@192.0.2.1:2525 true",
+            "a@[2001:db8::1]:2525 true",
+            "b@192.0.2.2:2525 false",
+        ];
         assert_eq!(tried, expected);
     }
 

@@ -65,10 +65,12 @@ pub(crate) struct Parcel {
 impl Parcel {
     /// What a letter's record says about these recipients.
     pub(crate) fn new(id: QueueId, letter: &Letter, recipients: &[u32]) -> Result<Self, Reply> {
-        let broken = |why: &str| {
-            Reply::new(554, postino_types::EnhancedStatus::permanent(3, 0), why)
-        };
-        let envelope = letter.envelope.as_ref().ok_or_else(|| broken("no envelope"))?;
+        let broken =
+            |why: &str| Reply::new(554, postino_types::EnhancedStatus::permanent(3, 0), why);
+        let envelope = letter
+            .envelope
+            .as_ref()
+            .ok_or_else(|| broken("no envelope"))?;
         let address = |&index: &u32| {
             let place = usize::try_from(index).ok()?;
             let address = envelope.recipients.get(place)?.parsed_address().ok()?;
@@ -118,7 +120,11 @@ impl Remote {
         };
         let owner = self.peers.borrow().site_owner(&hosts.site);
         if let SiteOwner::There(endpoint) = owner {
-            let request = peer::Request { parcel: &parcel, domain, letter };
+            let request = peer::Request {
+                parcel: &parcel,
+                domain,
+                letter,
+            };
             match self.ask_peer(&endpoint, &request, tenure).await {
                 peer::Answer::End(end) => return end,
                 // Nobody is there: better two processes at a site than a letter that waits.
@@ -138,7 +144,9 @@ impl Remote {
             Ok(Err(reply)) => Err(GroupEnd::results(parcel.all(&reply, ""))),
             Err(error) => {
                 tracing::debug!(queue_id = %parcel.id, %error, "no plan yet");
-                Err(GroupEnd::postponed(self.retry.mul_f64(1.0 + 2.0 * fastrand::f64())))
+                Err(GroupEnd::postponed(
+                    self.retry.mul_f64(1.0 + 2.0 * fastrand::f64()),
+                ))
             }
         }
     }

@@ -79,9 +79,13 @@ impl Remote {
         &self,
         mut steps: tonic::Streaming<AttemptStep>,
     ) -> Result<AttemptResponse, Status> {
-        let Some(AttemptStep { step: Some(Step::Request(request)) }) = steps.message().await?
+        let Some(AttemptStep {
+            step: Some(Step::Request(request)),
+        }) = steps.message().await?
         else {
-            return Err(Status::invalid_argument("an attempt begins with its request"));
+            return Err(Status::invalid_argument(
+                "an attempt begins with its request",
+            ));
         };
         let invalid = |what: &'static str| Status::invalid_argument(what);
         let id: QueueId = request.queue_id.parse().map_err(|_| invalid("queue-id"))?;
@@ -117,7 +121,9 @@ fn steps(
             () = tenure.lost().cancelled() => return None,
             () = tokio::time::sleep(every) => {}
         }
-        let extension = AttemptExtension { deadline_ms: left_ms(&tenure) };
+        let extension = AttemptExtension {
+            deadline_ms: left_ms(&tenure),
+        };
         (extension.deadline_ms > 0).then_some((step(Step::Extension(extension)), tenure))
     });
     futures::stream::iter([step(Step::Request(begin))]).chain(extensions)
@@ -127,7 +133,9 @@ fn steps(
 async fn extended(steps: &mut tonic::Streaming<AttemptStep>, tenure: &Tenure) -> Status {
     loop {
         match steps.message().await {
-            Ok(Some(AttemptStep { step: Some(Step::Extension(extension)) })) => {
+            Ok(Some(AttemptStep {
+                step: Some(Step::Extension(extension)),
+            })) => {
                 tenure.extend(until(extension.deadline_ms));
             }
             Ok(Some(_)) => return Status::invalid_argument("not an extension"),
@@ -154,9 +162,14 @@ fn unknown() -> Reply {
 fn end_of(parcel: &Parcel, response: AttemptResponse) -> GroupEnd {
     let postponed = response.postponed_ms.map(Duration::from_millis);
     let result = |&(index, _): &(u32, _)| {
-        let found = response.results.iter().find(|result| result.recipient == index);
+        let found = response
+            .results
+            .iter()
+            .find(|result| result.recipient == index);
         let Some(found) = found else {
-            return postponed.is_none().then(|| Attempted::ours(index, &unknown()));
+            return postponed
+                .is_none()
+                .then(|| Attempted::ours(index, &unknown()));
         };
         let outcome = match found.outcome() {
             AttemptOutcome::Delivered => Outcome::Delivered,
@@ -164,9 +177,17 @@ fn end_of(parcel: &Parcel, response: AttemptResponse) -> GroupEnd {
             AttemptOutcome::Temporary | AttemptOutcome::Unspecified => Outcome::Temporary,
         };
         let (reply, remote) = (found.reply.clone(), found.remote.clone());
-        Some(Attempted { recipient: index, outcome, reply, remote })
+        Some(Attempted {
+            recipient: index,
+            outcome,
+            reply,
+            remote,
+        })
     };
-    GroupEnd { results: parcel.recipients.iter().filter_map(result).collect(), postponed }
+    GroupEnd {
+        results: parcel.recipients.iter().filter_map(result).collect(),
+        postponed,
+    }
 }
 
 fn response_of(end: GroupEnd) -> AttemptResponse {

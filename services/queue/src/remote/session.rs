@@ -34,7 +34,12 @@ impl SessionSettings {
         tls: ClientTls,
     ) -> Result<Self, QueueError> {
         let hello = ClientName::new(hostname.as_str()).map_err(|_| QueueError::Hostname)?;
-        Ok(Self { hello, tls, starttls: config.starttls, config: Arc::new(config.clone()) })
+        Ok(Self {
+            hello,
+            tls,
+            starttls: config.starttls,
+            config: Arc::new(config.clone()),
+        })
     }
 
     /// How long the answer may take that is awaited.
@@ -143,7 +148,10 @@ impl Session {
         let _ = stream.set_nodelay(true);
         let connection = Connection::plain(stream);
         let connection = connection.map_err(|error| SessionError::Connect(error.to_string()))?;
-        let machine = Client::new(machine_settings(tls, settings), postino_smtp::client::Channel::Plain);
+        let machine = Client::new(
+            machine_settings(tls, settings),
+            postino_smtp::client::Channel::Plain,
+        );
         let now = Instant::now();
         let mut session = Self {
             wire: Some(Wire::new(connection)),
@@ -172,7 +180,11 @@ impl Session {
 
     /// The TLS version in use.
     pub(super) fn tls_version(&self) -> Option<&'static str> {
-        self.wire.as_ref()?.connection().tls().map(|tls| tls.version)
+        self.wire
+            .as_ref()?
+            .connection()
+            .tls()
+            .map(|tls| tls.version)
     }
 
     /// Whether it has not been unused for too long: servers close such connections.
@@ -183,7 +195,8 @@ impl Session {
     /// Whether another letter may go over it later.
     pub(super) fn may_be_kept(&self) -> bool {
         let config = &self.settings.config;
-        self.letters < config.connection_letters && self.opened.elapsed() < config.connection_age.get()
+        self.letters < config.connection_letters
+            && self.opened.elapsed() < config.connection_age.get()
     }
 
     /// Begins a letter; to be followed by [`step`](Self::step)s.
@@ -245,12 +258,17 @@ impl Session {
     pub(crate) async fn quit(mut self) {
         self.machine.quit();
         let limit = self.settings.config.quit_timeout.get();
-        let _ = timeout(limit, async { while !matches!(self.step().await, Step::Closed) {} }).await;
+        let _ = timeout(limit, async {
+            while !matches!(self.step().await, Step::Closed) {}
+        })
+        .await;
     }
 
     /// Only what is to be sent; anything else is left for [`step`](Self::step).
     fn next_send(&mut self) -> Option<Action> {
-        (self.machine.waiting_for() == Wait::DataBlock).then(|| self.machine.next_action()).flatten()
+        (self.machine.waiting_for() == Wait::DataBlock)
+            .then(|| self.machine.next_action())
+            .flatten()
     }
 
     async fn send(&mut self, octets: &Bytes) {
@@ -259,7 +277,9 @@ impl Session {
         match timeout(limit, wire.send(octets)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.write_failed(&error.to_string()),
-            Err(_) => self.machine.connection_lost("the server takes no more data"),
+            Err(_) => self
+                .machine
+                .connection_lost("the server takes no more data"),
         }
     }
 
@@ -284,7 +304,9 @@ impl Session {
 
     fn filled(&mut self, filled: std::io::Result<usize>) {
         match filled {
-            Ok(0) => self.machine.connection_lost("the server closed the connection"),
+            Ok(0) => self
+                .machine
+                .connection_lost("the server closed the connection"),
             Ok(_) => {
                 if let Some(wire) = &mut self.wire {
                     let octets = wire.input().split();
@@ -325,5 +347,8 @@ fn machine_settings(tls: TlsUse, settings: &SessionSettings) -> Settings {
         TlsUse::IfOffered => MachineTls::Opportunistic,
         TlsUse::Verified => MachineTls::Required,
     };
-    Settings { tls, ..Settings::new(settings.hello.clone()) }
+    Settings {
+        tls,
+        ..Settings::new(settings.hello.clone())
+    }
 }

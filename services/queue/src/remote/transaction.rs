@@ -64,10 +64,14 @@ impl Remote {
                 },
                 Step::Done(report) => return self.conclude(session, parcel, &report).await,
                 Step::Failed(failure) => {
-                    return Transacted::NotBegun { reply: lost(&failure.to_string()) };
+                    return Transacted::NotBegun {
+                        reply: lost(&failure.to_string()),
+                    };
                 }
                 Step::Closed => {
-                    return Transacted::NotBegun { reply: lost("the connection was closed") };
+                    return Transacted::NotBegun {
+                        reply: lost("the connection was closed"),
+                    };
                 }
                 Step::Ready => {}
             }
@@ -113,8 +117,10 @@ impl Remote {
             .zip(&report.recipients)
             .map(|(&(index, _), told)| attempted(index, told, host))
             .collect();
-        if let Some(RecipientReport { outcome: Told::Delivered(reply) | Told::Refused(reply), .. }) =
-            report.recipients.first()
+        if let Some(RecipientReport {
+            outcome: Told::Delivered(reply) | Told::Refused(reply),
+            ..
+        }) = report.recipients.first()
         {
             Span::current().record("smtp.reply_code", reply.code());
         }
@@ -131,7 +137,10 @@ impl Remote {
 fn letter(parcel: &Parcel) -> Letter {
     let mut addresses = parcel.recipients.iter().map(|(_, address)| address);
     let beyond_ascii = addresses.any(|address| address.needs_smtputf8())
-        || parcel.reverse_path.address().is_some_and(|address| address.needs_smtputf8());
+        || parcel
+            .reverse_path
+            .address()
+            .is_some_and(|address| address.needs_smtputf8());
     Letter {
         reverse_path: parcel.reverse_path.clone(),
         recipients: parcel
@@ -186,11 +195,20 @@ fn attempted(recipient: u32, told: &RecipientReport, host: &str) -> Attempted {
             (Outcome::Temporary, reply.to_string())
         }
     };
-    Attempted { recipient, outcome, reply, remote: host.to_owned() }
+    Attempted {
+        recipient,
+        outcome,
+        reply,
+        remote: host.to_owned(),
+    }
 }
 
 fn lost(why: &str) -> Reply {
-    Reply::new(451, EnhancedStatus::temporary(4, 2), format!("connection lost: {why}"))
+    Reply::new(
+        451,
+        EnhancedStatus::temporary(4, 2),
+        format!("connection lost: {why}"),
+    )
 }
 
 #[cfg(test)]
@@ -214,16 +232,26 @@ mod tests {
         assert_eq!(not_begun(vec![lost(), lost()]), Some(451));
         assert_eq!(not_begun(vec![told(Stage::Mail, refused(421))]), Some(421));
         assert_eq!(not_begun(vec![told(Stage::EndOfData, refused(421))]), None);
-        assert_eq!(not_begun(vec![lost(), told(Stage::Rcpt, refused(550))]), None);
+        assert_eq!(
+            not_begun(vec![lost(), told(Stage::Rcpt, refused(550))]),
+            None
+        );
         assert_eq!(not_begun(vec![told(Stage::Mail, refused(451))]), None);
-        assert_eq!(not_begun(vec![told(Stage::EndOfData, Told::Unknown("x".into()))]), None);
+        assert_eq!(
+            not_begun(vec![told(Stage::EndOfData, Told::Unknown("x".into()))]),
+            None
+        );
         assert_eq!(not_begun(vec![]), None);
     }
 
     #[test]
     fn replies_become_results() {
         for (outcome, expected, reply) in [
-            (Told::Delivered(Reply::plain(250, "ok")), Outcome::Delivered, "250 ok"),
+            (
+                Told::Delivered(Reply::plain(250, "ok")),
+                Outcome::Delivered,
+                "250 ok",
+            ),
             (refused(550), Outcome::Permanent, "550 no"),
             (refused(451), Outcome::Temporary, "451 no"),
             (Told::Lost("x".into()), Outcome::Temporary, "451 4.4.2 "),

@@ -11,22 +11,32 @@ struct Directory(HashMap<String, Entry>);
 
 impl Directory {
     fn account(mut self, address: &str, account: u64, state: AccountState) -> Self {
-        let entry =
-            AccountEntry { account, shard: 1, address: address.into(), state: state.into() };
+        let entry = AccountEntry {
+            account,
+            shard: 1,
+            address: address.into(),
+            state: state.into(),
+        };
         self.0.insert(address.into(), Entry::Account(entry));
         self
     }
 
     fn alias(mut self, address: &str, targets: &[&str]) -> Self {
         let targets = targets.iter().map(|&target| target.to_owned()).collect();
-        let entry = AliasEntry { address: address.into(), targets };
+        let entry = AliasEntry {
+            address: address.into(),
+            targets,
+        };
         self.0.insert(address.into(), Entry::Alias(entry));
         self
     }
 
     fn lookup(&self, address: &str) -> LookupResponse {
         let domain_is_local = address.ends_with("@example.org");
-        LookupResponse { domain_is_local, entry: self.0.get(address).cloned() }
+        LookupResponse {
+            domain_is_local,
+            entry: self.0.get(address).cloned(),
+        }
     }
 }
 
@@ -47,12 +57,24 @@ fn directory() -> Directory {
         .account("new@example.org", 3, AccountState::Creating)
         .account("old@example.org", 4, AccountState::Removing)
         .alias("al@example.org", &["alice@example.org"])
-        .alias("team@example.org", &["alice@example.org", "al@example.org", "bob@example.org"])
-        .alias("mixed@example.org", &["bob@example.org", "Out@Elsewhere.net", "gone@example.org"])
+        .alias(
+            "team@example.org",
+            &["alice@example.org", "al@example.org", "bob@example.org"],
+        )
+        .alias(
+            "mixed@example.org",
+            &["bob@example.org", "Out@Elsewhere.net", "gone@example.org"],
+        )
         .alias("loop@example.org", &["loop2@example.org"])
         .alias("loop2@example.org", &["loop@example.org"])
-        .alias("loopbob@example.org", &["loopbob@example.org", "bob@example.org"])
-        .alias("fresh@example.org", &["alice@example.org", "new@example.org"])
+        .alias(
+            "loopbob@example.org",
+            &["loopbob@example.org", "bob@example.org"],
+        )
+        .alias(
+            "fresh@example.org",
+            &["alice@example.org", "new@example.org"],
+        )
         .alias("dead@example.org", &["gone@example.org"])
 }
 
@@ -65,7 +87,11 @@ fn resolve_with(rules: &Rules, directory: &Directory, to: &str, relay: Relay) ->
             Step::Lookup(address) => expansion.answer(directory.lookup(&address)),
             Step::Refused(reply) => return reply.to_string(),
             Step::Targets(targets) => {
-                assert!(targets.iter().all(|target| target.original == recipient.to_string()));
+                assert!(
+                    targets
+                        .iter()
+                        .all(|target| target.original == recipient.to_string())
+                );
                 let account = |t: &Target| t.local.as_ref().map_or(0, |local| local.account);
                 let show = |target: &Target| format!("{}>{}", target.address, account(target));
                 return targets.iter().map(show).collect::<Vec<_>>().join(" ");
@@ -150,7 +176,10 @@ fn postmaster_is_always_accepted() {
     let reply = resolve_with(&rules(), &own, "postmaster@example.org", Relay::Denied);
     assert_eq!(reply, "bob@example.org>2");
     // Not configured, or gone: the letter is not lost.
-    let unset = Rules { postmaster: None, ..rules() };
+    let unset = Rules {
+        postmaster: None,
+        ..rules()
+    };
     for to in names {
         let reply = resolve_with(&unset, &directory(), to, Relay::Denied);
         assert!(reply.starts_with("451 4.3.5 "), "{to}: {reply}");
@@ -159,7 +188,10 @@ fn postmaster_is_always_accepted() {
 
 #[test]
 fn a_postmaster_setting_that_leads_nowhere_does_not_refuse_for_good() {
-    let gone = Rules { postmaster: Some("gone@example.org".parse().expect("address")), ..rules() };
+    let gone = Rules {
+        postmaster: Some("gone@example.org".parse().expect("address")),
+        ..rules()
+    };
     for to in ["postmaster", "postmaster@example.org"] {
         let reply = resolve_with(&gone, &directory(), to, Relay::Denied);
         assert!(reply.starts_with("451 4.3.5 "), "{to}: {reply}");
@@ -170,12 +202,18 @@ fn a_postmaster_setting_that_leads_nowhere_does_not_refuse_for_good() {
 fn depth_and_count_are_bounded() {
     let mut deep = directory();
     for n in 0..6 {
-        deep = deep.alias(&format!("d{n}@example.org"), &[&format!("d{}@example.org", n + 1)]);
+        deep = deep.alias(
+            &format!("d{n}@example.org"),
+            &[&format!("d{}@example.org", n + 1)],
+        );
     }
     deep = deep.alias("d6@example.org", &["alice@example.org"]);
     let reply = resolve_with(&rules(), &deep, "d0@example.org", Relay::Denied);
     assert!(reply.starts_with("550 5.4.6 "), "{reply}");
-    assert_eq!(resolve_with(&rules(), &deep, "d3@example.org", Relay::Denied), "alice@example.org>1");
+    assert_eq!(
+        resolve_with(&rules(), &deep, "d3@example.org", Relay::Denied),
+        "alice@example.org>1"
+    );
     let many: Vec<String> = (0..50).map(|n| format!("u{n}@elsewhere.net")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let wide = directory().alias("wide@example.org", &many);

@@ -2,15 +2,21 @@ use std::collections::HashSet;
 
 use super::*;
 
-const BOUNDS: Bounds = Bounds { hosts: 10, addresses: 5, port: 25 };
+const BOUNDS: Bounds = Bounds {
+    hosts: 10,
+    addresses: 5,
+    port: 25,
+};
 
 fn domain() -> Domain {
     "example.com".parse().expect("valid")
 }
 
 fn mx(records: &[(u16, &str)]) -> Answer<MxRecord> {
-    let record =
-        |&(preference, host): &(u16, &str)| MxRecord { preference, exchange: host.to_owned() };
+    let record = |&(preference, host): &(u16, &str)| MxRecord {
+        preference,
+        exchange: host.to_owned(),
+    };
     Answer::Found(records.iter().map(record).collect())
 }
 
@@ -19,16 +25,25 @@ fn at(host: &str, addresses: &[&str]) -> Addresses {
         [] => Answer::NoRecords,
         some => Answer::Found(some.iter().map(|a| a.parse().expect("address")).collect()),
     };
-    Addresses { host: host.to_owned(), answer }
+    Addresses {
+        host: host.to_owned(),
+        answer,
+    }
 }
 
 fn failed(host: &str) -> Addresses {
-    Addresses { host: host.to_owned(), answer: Answer::Failed("SERVFAIL".into()) }
+    Addresses {
+        host: host.to_owned(),
+        answer: Answer::Failed("SERVFAIL".into()),
+    }
 }
 
 fn us() -> Ourselves {
     let addresses = vec!["198.51.100.9".parse().expect("address")];
-    Ourselves { hostname: "mx.example.org".into(), addresses }
+    Ourselves {
+        hostname: "mx.example.org".into(),
+        addresses,
+    }
 }
 
 /// Both steps with a fixed seed: host names in order, or the reply.
@@ -40,14 +55,21 @@ fn plan(answer: &Answer<MxRecord>, addresses: &[Addresses], seed: u64) -> Result
 }
 
 fn names(planned: &Planned) -> Vec<&str> {
-    planned.hosts.iter().map(|host| host.name.as_str()).collect()
+    planned
+        .hosts
+        .iter()
+        .map(|host| host.name.as_str())
+        .collect()
 }
 
 #[test]
 fn hosts_come_in_order_of_preference() {
     let answer = mx(&[(20, "B.example"), (10, "a.example"), (30, "c.example")]);
-    let addresses =
-        [at("a.example", &["192.0.2.1"]), at("b.example", &["192.0.2.2"]), at("c.example", &[])];
+    let addresses = [
+        at("a.example", &["192.0.2.1"]),
+        at("b.example", &["192.0.2.2"]),
+        at("c.example", &[]),
+    ];
     let planned = plan(&answer, &addresses, 0).expect("has hosts");
     assert_eq!(names(&planned), ["a.example", "b.example"]);
     // The site is the whole set, whatever resolves at the moment.
@@ -85,24 +107,51 @@ fn what_has_no_plan_fails_with_its_reply() {
     let table: [(Answer<MxRecord>, Vec<Addresses>, &str); 12] = [
         (Answer::NoName, vec![], "550 5.1.2 "),
         (Answer::Failed("timeout".into()), vec![], "451 4.4.3 "),
-        (Answer::NoRecords, vec![at("example.com", &[])], "550 5.1.2 "),
+        (
+            Answer::NoRecords,
+            vec![at("example.com", &[])],
+            "550 5.1.2 ",
+        ),
         (Answer::NoRecords, vec![failed("example.com")], "451 4.4.3 "),
         // Null MX, and one with a wrong preference.
         (mx(&[(0, "")]), vec![], "556 5.1.10 "),
         (mx(&[(10, "")]), vec![], "556 5.1.10 "),
         // One host does not resolve for now, the other has no address: it may work later.
-        (mx(&[(10, "a"), (20, "b")]), vec![failed("a"), at("b", &[])], "451 4.4.3 "),
+        (
+            mx(&[(10, "a"), (20, "b")]),
+            vec![failed("a"), at("b", &[])],
+            "451 4.4.3 ",
+        ),
         (mx(&[(10, "a")]), vec![], "451 4.4.3 "),
-        (mx(&[(10, "a")]), vec![at("a", &["0.0.0.0", "ff02::1"])], "550 5.4.4 "),
+        (
+            mx(&[(10, "a")]),
+            vec![at("a", &["0.0.0.0", "ff02::1"])],
+            "550 5.4.4 ",
+        ),
         // Ourselves by name, then by address.
-        (mx(&[(10, "mx.example.org")]), vec![at("mx.example.org", &[])], "554 5.4.6 "),
-        (mx(&[(10, "a")]), vec![at("a", &["198.51.100.9"])], "554 5.4.6 "),
+        (
+            mx(&[(10, "mx.example.org")]),
+            vec![at("mx.example.org", &[])],
+            "554 5.4.6 ",
+        ),
+        (
+            mx(&[(10, "a")]),
+            vec![at("a", &["198.51.100.9"])],
+            "554 5.4.6 ",
+        ),
         // A better host that fails for now is worth the wait, though we are the next one.
-        (mx(&[(10, "a"), (20, "mx.example.org")]), vec![failed("a")], "451 4.4.3 "),
+        (
+            mx(&[(10, "a"), (20, "mx.example.org")]),
+            vec![failed("a")],
+            "451 4.4.3 ",
+        ),
     ];
     for (answer, addresses, expected) in table {
         let reply = plan(&answer, &addresses, 0).expect_err(expected);
-        assert!(reply.starts_with(expected), "{answer:?} {addresses:?}: {reply}");
+        assert!(
+            reply.starts_with(expected),
+            "{answer:?} {addresses:?}: {reply}"
+        );
     }
 }
 
@@ -110,7 +159,10 @@ fn what_has_no_plan_fails_with_its_reply() {
 fn as_a_backup_we_keep_the_better_hosts_only() {
     let answer = mx(&[(10, "a"), (20, "b"), (20, "mx.example.org"), (30, "c")]);
     let addresses = ["a", "b", "c", "mx.example.org"].map(|host| at(host, &["192.0.2.1"]));
-    assert_eq!(names(&plan(&answer, &addresses, 0).expect("a is better")), ["a"]);
+    assert_eq!(
+        names(&plan(&answer, &addresses, 0).expect("a is better")),
+        ["a"]
+    );
 }
 
 #[test]
@@ -122,12 +174,18 @@ fn a_root_exchange_beside_hosts_is_ignored() {
 #[test]
 fn counts_are_bounded_and_the_best_hosts_stay() {
     let many: Vec<(u16, String)> = (0..50).map(|n| (n, format!("h{n:02}"))).collect();
-    let answer = mx(&many.iter().map(|(n, host)| (*n, host.as_str())).collect::<Vec<_>>());
+    let answer = mx(&many
+        .iter()
+        .map(|(n, host)| (*n, host.as_str()))
+        .collect::<Vec<_>>());
     let candidates = candidates(&domain(), &answer, BOUNDS).expect("hosts");
     assert_eq!(candidates.hosts.len(), 10);
     assert_eq!(candidates.hosts[0].host, "h00");
     let many: Vec<IpAddr> = (1..=200u8).map(|n| [192, 0, 2, n].into()).collect();
-    assert_eq!(order_addresses(&many, 5, &mut fastrand::Rng::with_seed(1)).len(), 5);
+    assert_eq!(
+        order_addresses(&many, 5, &mut fastrand::Rng::with_seed(1)).len(),
+        5
+    );
 }
 
 #[test]
@@ -144,7 +202,11 @@ fn families_alternate_and_ipv6_goes_first() {
 fn a_host_named_twice_keeps_its_better_preference() {
     let answer = mx(&[(20, "a"), (10, "A"), (15, "b")]);
     let candidates = candidates(&domain(), &answer, BOUNDS).expect("hosts");
-    let order: Vec<_> = candidates.hosts.iter().map(|c| (c.preference, c.host.as_str())).collect();
+    let order: Vec<_> = candidates
+        .hosts
+        .iter()
+        .map(|c| (c.preference, c.host.as_str()))
+        .collect();
     assert_eq!(order, [(10, "a"), (15, "b")]);
 }
 
@@ -156,8 +218,19 @@ fn a_given_host_needs_an_address_only() {
             .map_err(|reply| reply.to_string())
     };
     let planned = given(&Answer::Found(vec![[192, 0, 2, 1].into()])).expect("a host");
-    assert_eq!((planned.site.as_str(), planned.port), ("relay.example:587", 587));
-    assert!(given(&Answer::Failed("timeout".into())).expect_err("fails").starts_with("451 4.4.3 "));
+    assert_eq!(
+        (planned.site.as_str(), planned.port),
+        ("relay.example:587", 587)
+    );
+    assert!(
+        given(&Answer::Failed("timeout".into()))
+            .expect_err("fails")
+            .starts_with("451 4.4.3 ")
+    );
     // Even a name that does not exist: the operator may mend the route.
-    assert!(given(&Answer::NoName).expect_err("fails").starts_with("550 5.4.4 "));
+    assert!(
+        given(&Answer::NoName)
+            .expect_err("fails")
+            .starts_with("550 5.4.4 ")
+    );
 }

@@ -1,0 +1,323 @@
+//! Letters through a running queue. See `support` for what stands around it.
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use postino_client::Channels;
+use postino_config::GrpcConfig;
+use postino_proto::store::v1::RecipientStatus;
+use support::server::{MailServer, Manners};
+use support::store::{MemoryRouting, MemoryStore};
+use support::{config, start, start_one, until};
+
+const LETTER: &str = "Subject: hi\r\nMessage-ID: <1@example.org>\r\n\r\n.dots\r\n..\r\nend\r\n";
+
+#[tokio::test]
+async fn local_recipients_get_one_copy_though_the_shard_fails_at_first() {
+    let store = MemoryStore::new();
+    store.state().failing_deliveries = 3;
+    let queue = start_one(config(), &store, &MemoryRouting::to(&[]));
+    let id = store.spool(
+        "a@example.org",
+        &["7:x@example.org", "8:y@example.org"],
+        LETTER,
+    );
+    until("the letter is settled", || store.is_settled(id)).await;
+    let state = store.state();
+    assert_eq!(state.mailboxes[&7], [LETTER]);
+    assert_eq!(state.mailboxes[&8], [LETTER]);
+    drop(state);
+    // Failures inside the cluster are no attempts.
+    let recipients = store.letter_of(id).recipients;
+    assert!(
+        recipients
+            .iter()
+            .all(|r| r.attempts == 1 && r.status() == RecipientStatus::Delivered)
+    );
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn letters_that_wait_in_the_store_are_found() {
+    let store = MemoryStore::new();
+    let ids: Vec<_> = (0..9)
+        .map(|_| store.spool("a@b.example", &["7:x@example.org"], LETTER))
+        .collect();
+    let queue = start_one(config(), &store, &MemoryRouting::to(&[]));
+    until("all are settled", || {
+        ids.iter().all(|id| store.is_settled(*id))
+    })
+    .await;
+    assert_eq!(store.state().mailboxes[&7].len(), 9);
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn each_remote_recipient_has_its_own_result() {
+    let server = MailServer::start(Manners {
+        offers: &["PIPELINING", "SIZE 100000", "8BITMIME"],
+        recipients: HashMap::from([
+            ("bad@remote.example", vec!["550 5.1.1 unknown"]),
+            ("slow@remote.example", vec!["451 4.2.0 later", "250 ok"]),
+        ]),
+        ..Manners::default()
+    })
+    .await;
+    let store = MemoryStore::new();
+    let routing = MemoryRouting::to(&[("remote.example", &[server.address])]);
+    let queue = start_one(config(), &store, &routing);
+    let to = [
+        "good@remote.example",
+        "bad@remote.example",
+        "slow@remote.example",
+    ];
+    let id = store.spool("sender@example.org", &to, LETTER);
+    until("the letter is settled", || store.is_settled(id)).await;
+    let states = store.letter_of(id).recipients;
+    let told: Vec<_> = states
+        .iter()
+        .map(|r| (r.status(), r.attempts, r.last_reply.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (RecipientStatus::Delivered, 1, "250 2.0.0 taken"),
+            (RecipientStatus::Bounced, 1, "550 5.1.1 unknown"),
+            (RecipientStatus::Delivered, 2, "250 2.0.0 taken"),
+        ]
+    );
+    let received = server.received();
+    assert_eq!(received[0].recipients, ["good@remote.example"]);
+    assert_eq!(received[1].recipients, ["slow@remote.example"]);
+    assert_eq!(received[0].body, LETTER);
+    assert_eq!(
+        received[0].mail,
+        format!("MAIL FROM:<sender@example.org> SIZE={}", LETTER.len())
+    );
+    // The sender, a local account, got a notification about the one that failed.
+    until("the notification is filed", || {
+        store.state().mailboxes.contains_key(&1)
+    })
+    .await;
+    let filed = store.state().mailboxes[&1].clone();
+    let notification = String::from_utf8_lossy(&filed[0]).into_owned();
+    assert_eq!(filed.len(), 1);
+    for expected in [
+        "To: <sender@example.org>",
+        "report-type=delivery-status",
+        "Final-Recipient: rfc822; bad@remote.example",
+        "Status: 5.1.1",
+        "Message-ID: <1@example.org>",
+    ] {
+        assert!(
+            notification.contains(expected),
+            "{expected} in {notification}"
+        );
+    }
+    assert!(!notification.contains("good@remote.example"));
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn the_next_host_is_tried_and_connections_are_used_again() {
+    let grumpy = MailServer::start(Manners {
+        greeting: Some("421 4.3.2 not today"),
+        ..Manners::default()
+    })
+    .await;
+    let closed = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("bound");
+        listener.local_addr().expect("address")
+    };
+    let server = MailServer::start(Manners::default()).await;
+    let hosts = [closed, grumpy.address, server.address];
+    let store = MemoryStore::new();
+    let routing = MemoryRouting::to(&[("remote.example", &hosts)]);
+    let queue = start_one(config(), &store, &routing);
+    for _ in 0..3 {
+        let id = store.spool("a@example.org", &["x@remote.example"], LETTER);
+        until("it is settled", || store.is_settled(id)).await;
+        assert_eq!(store.letter_of(id).recipients[0].attempts, 1);
+    }
+    assert_eq!(server.received().len(), 3);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(grumpy.connections.load(Ordering::SeqCst), 1);
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn tls_that_fails_is_done_without() {
+    let server = MailServer::start(Manners {
+        offers: &["STARTTLS"],
+        ..Manners::default()
+    })
+    .await;
+    let store = MemoryStore::new();
+    let routing = MemoryRouting::to(&[("remote.example", &[server.address])]);
+    let queue = start_one(config(), &store, &routing);
+    let id = store.spool("a@example.org", &["x@remote.example"], LETTER);
+    until("it is settled", || store.is_settled(id)).await;
+    assert_eq!(store.letter_of(id).recipients[0].attempts, 1);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 2);
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_lost_after_the_final_dot_means_again() {
+    let server = MailServer::start(Manners {
+        dots: vec![""],
+        ..Manners::default()
+    })
+    .await;
+    let store = MemoryStore::new();
+    let routing = MemoryRouting::to(&[("remote.example", &[server.address])]);
+    let queue = start_one(config(), &store, &routing);
+    let id = store.spool("a@example.org", &["x@remote.example"], LETTER);
+    until("it is settled", || store.is_settled(id)).await;
+    let state = &store.letter_of(id).recipients[0];
+    assert_eq!(
+        (state.status(), state.attempts),
+        (RecipientStatus::Delivered, 2)
+    );
+    assert_eq!(server.received().len(), 2, "at least once");
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn a_letter_that_expires_comes_back_and_a_notification_does_not() {
+    let server = MailServer::start(Manners {
+        dots: vec!["452 4.3.1 full"; 1000],
+        ..Manners::default()
+    })
+    .await;
+    let store = MemoryStore::new();
+    let routing = MemoryRouting::to(&[
+        ("remote.example", &[server.address]),
+        ("sender.example", &[]),
+    ]);
+    let lifetime = postino_config::Duration::millis(300);
+    let queue = start_one(
+        postino_queue::QueueConfig {
+            lifetime,
+            ..config()
+        },
+        &store,
+        &routing,
+    );
+    let id = store.spool("me@sender.example", &["x@remote.example"], LETTER);
+    until("it is settled", || store.is_settled(id)).await;
+    let state = store.letter_of(id).recipients[0].clone();
+    assert_eq!(state.status(), RecipientStatus::Bounced);
+    assert!(state.attempts >= 3, "{}", state.attempts);
+    // The notification about it fails, too: its domain has no host that can be reached.
+    let notification = || store.state().gone.keys().find(|key| **key != id).copied();
+    until("the notification expires", || notification().is_some()).await;
+    let lost = store.letter_of(notification().expect("it is gone"));
+    assert_eq!(lost.recipients[0].status(), RecipientStatus::Bounced);
+    assert_eq!(lost.envelope.expect("envelope").reverse_path, "");
+    assert!(
+        store.notifications(&[]).is_empty(),
+        "no bounce for a bounce"
+    );
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_that_is_gone_and_a_sender_that_does_not_exist() {
+    let store = MemoryStore::new();
+    let queue = start_one(config(), &store, &MemoryRouting::to(&[]));
+    let gone = store.spool("sender@example.org", &["404:gone@example.org"], LETTER);
+    let lost = store.spool("nobody@example.org", &["x@nowhere.example"], LETTER);
+    until("both are settled", || {
+        store.is_settled(gone) && store.is_settled(lost)
+    })
+    .await;
+    assert_eq!(
+        store.letter_of(gone).recipients[0].last_reply,
+        "550 5.1.1 no such user here"
+    );
+    assert_eq!(
+        store.letter_of(lost).recipients[0].last_reply,
+        "550 5.1.2 no such domain"
+    );
+    until("the notification is filed", || {
+        store.state().mailboxes.contains_key(&1)
+    })
+    .await;
+    assert_eq!(store.state().mailboxes[&1].len(), 1);
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn a_holder_that_lost_its_lease_records_nothing() {
+    let store = MemoryStore::new();
+    let settle_delay = postino_config::Duration::millis(300);
+    let config = postino_queue::QueueConfig {
+        settle_delay,
+        ..config()
+    };
+    let queue = start_one(config, &store, &MemoryRouting::to(&[]));
+    let id = store.spool("a@example.org", &["7:x@example.org"], LETTER);
+    until("it is filed", || store.state().mailboxes.contains_key(&7)).await;
+    store.steal_lease();
+    until("the stale write is refused", || {
+        store.state().refused_settles > 0
+    })
+    .await;
+    assert!(!store.is_settled(id));
+    // The next holder, here the same process again, finds it filed already.
+    store.free_lease();
+    until("it is settled", || store.is_settled(id)).await;
+    assert_eq!(store.state().mailboxes[&7].len(), 1);
+    assert!(store.state().deliveries >= 2);
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_stops_gives_its_shards_back() {
+    let store = MemoryStore::new();
+    let queue = start_one(config(), &store, &MemoryRouting::to(&[]));
+    let name = queue.instance.clone();
+    until("the shard is taken", || {
+        store.lease_holder() == Some(name.clone())
+    })
+    .await;
+    queue.stop().await;
+    assert_eq!(store.lease_holder(), None);
+}
+
+#[tokio::test]
+async fn the_process_that_works_a_site_sends_for_the_lease_holder() {
+    let server = MailServer::start(Manners::default()).await;
+    let store = MemoryStore::new();
+    let domains: Vec<String> = (0..8).map(|n| format!("remote{n}.example")).collect();
+    let hosts = [server.address];
+    let routes: Vec<_> = domains.iter().map(|d| (d.as_str(), &hosts[..])).collect();
+    let routing = MemoryRouting::to(&routes);
+    let channels = Channels::new(GrpcConfig::default());
+    let first = start(config(), &store, &routing, &channels, "http://queue-1:1");
+    let second = start(config(), &store, &routing, &channels, "http://queue-2:1");
+    until("both are known", || store.state().peers.len() == 2).await;
+    let to: Vec<String> = domains.iter().map(|domain| format!("x@{domain}")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let id = store.spool("a@example.org", &to, LETTER);
+    until("it is settled", || store.is_settled(id)).await;
+    assert_eq!(server.received().len(), 8);
+    assert!(
+        store
+            .letter_of(id)
+            .recipients
+            .iter()
+            .all(|r| r.attempts == 1)
+    );
+    // One of them is lost; the other takes over what it worked.
+    first.task.abort();
+    store.state().peers.remove(&first.instance);
+    let id = store.spool("a@example.org", &to, LETTER);
+    until("it is settled", || store.is_settled(id)).await;
+    second.stop().await;
+}
