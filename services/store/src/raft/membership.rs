@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, ForwardToLeader, RaftError};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, ForwardToLeader, RaftError};
 use openraft::{BasicNode, ChangeMembers};
 use postino_types::NodeId;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -17,6 +17,12 @@ use super::types::{Config, Raft};
 
 /// Entries that a learner may be behind when it is made a voter.
 const CAUGHT_UP: u64 = 16;
+
+/// One step of a node into a group.
+enum Change {
+    AddLearner(u64, BasicNode),
+    Promote(u64),
+}
 
 /// The leader that openraft points to, at the address that it last announced.
 pub(crate) fn forward(
@@ -45,17 +51,38 @@ impl Group {
                 return self.confirm_leader().await;
             }
             let learner = BasicNode::new(node.endpoint);
-            let added = raft.add_learner(id, learner, true).await;
-            added.map_err(|error| self.membership_error(error))?;
+            self.change(Change::AddLearner(id, learner)).await?;
             self.caught_up(id).await?;
-            let promotion = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
-            let promoted = raft.change_membership(promotion, true).await;
-            promoted.map_err(|error| self.membership_error(error))?;
+            self.change(Change::Promote(id)).await?;
             Ok(())
         };
         timeout(deadline, work)
             .await
             .map_err(|_| MembershipError::Timeout)?
+    }
+
+    /// Makes one change, after whatever change is under way: a new leader has to
+    /// commit the last one first.
+    async fn change(&self, change: Change) -> Result<(), MembershipError> {
+        loop {
+            let changed = match &change {
+                Change::AddLearner(id, node) => {
+                    self.raft().add_learner(*id, node.clone(), true).await
+                }
+                Change::Promote(id) => {
+                    let promotion = ChangeMembers::AddVoterIds(BTreeSet::from([*id]));
+                    self.raft().change_membership(promotion, true).await
+                }
+            };
+            match changed {
+                Ok(_) => return Ok(()),
+                Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(
+                    ChangeMembershipError::InProgress(_)
+                    | ChangeMembershipError::UncommittedLeaderLog(_),
+                ))) => sleep(Duration::from_millis(50)).await,
+                Err(error) => return Err(self.membership_error(error)),
+            }
+        }
     }
 
     /// What this node believes of the members may be old news unless it leads.

@@ -56,13 +56,13 @@ fn log_rows_are_golden() {
         entry(EntryPayload::Blank)
     );
 
-    let stored = b"\x01\x08\x02\x10\xac\x02\x22\x1d\x08\x80\xd0\x95\xff\xbc\x31\
-                   \x12\x0c\x0a\x07deliver\x10\x04\x12\x06\x0a\x04flag";
+    let stored = b"\x01\x08\x02\x10\xac\x02\x22\x1c\x08\x80\xd0\x95\xff\xbc\x31\
+                   \x12\x0b\x0a\x07deliver\x10\x04\x12\x06\x0a\x04flag";
     let whole = batch(Body::Inline(Bytes::from_static(b"body")));
     assert_eq!(row(&whole), stored);
     assert_eq!(rows::decode_entry(stored).unwrap(), batch(Body::Stored(4)));
 
-    let members = b"\x01\x08\x02\x10\xac\x02\x2a\x37\x0a\x03\x0a\x01\x01\x0a\x04\x0a\x02\x01\x02\
+    let members = b"\x01\x08\x02\x10\xac\x02\x2a\x3b\x0a\x03\x0a\x01\x01\x0a\x04\x0a\x02\x01\x02\
                     \x12\x0e\x08\x01\x12\x0ahttp://a:1\x12\x0e\x08\x02\x12\x0ahttp://b:1\
                     \x12\x0e\x08\x05\x12\x0ahttp://c:1";
     let change = entry(EntryPayload::Membership(membership()));
@@ -73,8 +73,8 @@ fn log_rows_are_golden() {
 #[test]
 fn entries_on_the_wire_are_golden() {
     let whole = batch(Body::Inline(Bytes::from_static(b"body")));
-    let wire = b"\x08\x02\x10\xac\x02\x22\x21\x08\x80\xd0\x95\xff\xbc\x31\
-                 \x12\x10\x0a\x07deliver\x1a\x04body\x12\x06\x0a\x04flag";
+    let wire = b"\x08\x02\x10\xac\x02\x22\x20\x08\x80\xd0\x95\xff\xbc\x31\
+                 \x12\x0f\x0a\x07deliver\x1a\x04body\x12\x06\x0a\x04flag";
     let message = entry_out(&whole, To::Peer).unwrap();
     assert_eq!(message.encode_to_vec(), wire);
     let message = proto::Entry::decode(&wire[..]).unwrap();

@@ -1,4 +1,5 @@
 mod cluster;
+mod load;
 mod sandbox;
 mod storage;
 mod toy;
