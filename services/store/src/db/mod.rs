@@ -48,7 +48,7 @@ pub use batch::WriteBatch;
 pub use error::DbError;
 pub use family::Family;
 pub use range::{Direction, KeyRange};
-pub use read::{Read, Row, Scan, Snapshot};
+pub use read::{LentRow, Read, Row, Scan, Snapshot};
 pub use settings::DbSettings;
 pub use space::{Key, Space};
 

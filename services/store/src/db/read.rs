@@ -37,6 +37,9 @@ pub struct Row {
     pub value: Bytes,
 }
 
+/// A row's key and value, lent until the scan goes on.
+pub type LentRow<'a> = (&'a [u8], &'a [u8]);
+
 /// The rows of a range. [`Scan::advance`] lends them without copying; as an
 /// iterator it hands out copies.
 pub struct Scan<'a> {
@@ -54,7 +57,7 @@ enum State {
 
 impl Scan<'_> {
     /// The next row, or `None` at the end of the range.
-    pub fn advance(&mut self) -> Result<Option<(&[u8], &[u8])>, DbError> {
+    pub fn advance(&mut self) -> Result<Option<LentRow<'_>>, DbError> {
         match (&self.state, self.direction) {
             (State::Start, Direction::Forward) => self.rows.seek_to_first(),
             (State::Start, Direction::Reverse) => self.rows.seek_to_last(),
