@@ -67,11 +67,6 @@ impl Cluster {
         Ok(member)
     }
 }
-
-#[expect(
-    clippy::result_large_err,
-    reason = "a status is what the caller answers with"
-)]
 fn control(node: &RaftNode) -> Result<Group, Status> {
     let control = node.group(ShardId::CONTROL);
     control
@@ -80,10 +75,6 @@ fn control(node: &RaftNode) -> Result<Group, Status> {
 }
 
 /// The id of a node that has an identity already, which must be one of this cluster.
-#[expect(
-    clippy::result_large_err,
-    reason = "a status is what the caller answers with"
-)]
 fn member_id(node: &RaftNode, identity: &proto::Identity) -> Result<NodeId, Status> {
     let ours = node.identity();
     if identity.cluster_id != ours.cluster.to_bytes() {

@@ -96,10 +96,6 @@ impl ClusterApi for Cluster {
 
 impl Cluster {
     /// The node, or the status that says that it belongs to no cluster.
-    #[expect(
-        clippy::result_large_err,
-        reason = "a status is what the caller answers with"
-    )]
     pub(super) fn running(&self) -> Result<RaftNode, Status> {
         self.node().ok_or_else(|| {
             Fault::new(
