@@ -142,6 +142,8 @@ impl<K: Kind> Upload<K> {
                 return Ok(());
             }
             let chunks = std::mem::take(chunks);
+            // The stream goes out once, so it had better go to the leader.
+            self.client.locate(self.shard).await;
             self.state = self.flow();
             for chunk in chunks {
                 self.send(K::chunk(chunk)).await?;

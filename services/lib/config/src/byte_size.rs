@@ -63,7 +63,7 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = UNITS
             .iter()
-            .find(|(_, octets)| self.0 != 0 && self.0 % octets == 0);
+            .find(|(_, octets)| self.0 != 0 && self.0.is_multiple_of(*octets));
         match unit {
             Some((name, octets)) => write!(f, "{} {name}", self.0 / octets),
             None => write!(f, "{} B", self.0),
@@ -109,6 +109,8 @@ impl<'de> Deserialize<'de> for ByteSize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -139,6 +141,19 @@ mod tests {
             "99999999999 GiB",
         ] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_size_comes_back(octets: u64) {
+            let size = ByteSize::bytes(octets);
+            prop_assert_eq!(size.to_string().parse(), Ok(size));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[0-9KMGTiB .-]{0,30}") {
+            let _ = text.parse::<ByteSize>();
         }
     }
 }

@@ -133,6 +133,8 @@ impl<'de> Deserialize<'de> for Duration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -164,6 +166,19 @@ mod tests {
             "99999999999999999d",
         ] {
             assert!(bad.parse::<Duration>().is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_duration_comes_back(millis: u64) {
+            let duration = Duration::millis(millis);
+            prop_assert_eq!(duration.to_string().parse(), Ok(duration));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[0-9a-z .-]{0,30}") {
+            let _ = text.parse::<Duration>();
         }
     }
 }

@@ -263,6 +263,7 @@ fn insert(table: &mut Table, path: &[String], value: Value) {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::prelude::*;
     use serde::Deserialize;
 
     use super::*;
@@ -386,5 +387,14 @@ mod tests {
         assert!(Layers::new().set("queue.expiry").is_err());
         assert!(Layers::new().set("=1").is_err());
         assert!(Layers::new().text("f", "[queue").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_assignment_panics(text in ".{0,40}", value in ".{0,20}") {
+            for assignment in [text, format!("queue.name={value}"), format!("queue.servers={value}")] {
+                let _ = Layers::new().set(&assignment).and_then(Layers::build::<Settings>);
+            }
+        }
     }
 }

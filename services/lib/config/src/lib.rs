@@ -14,6 +14,4 @@ pub use byte_size::{ByteSize, ByteSizeError};
 pub use duration::{Duration, DurationError};
 pub use layers::{ConfigError, ENVIRONMENT_PREFIX, Layers};
 pub use secret::{SecretError, SecretRef};
-pub use shared::{
-    Argon2Params, AuthConfig, GrpcConfig, InsecureBind, PlaintextPolicy, StoreEndpoints, TlsConfig,
-};
+pub use shared::{Argon2Params, AuthConfig, GrpcConfig, InsecureBind, PlaintextPolicy, TlsConfig};

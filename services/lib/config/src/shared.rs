@@ -105,14 +105,6 @@ pub struct TlsConfig {
     pub key: Option<PathBuf>,
 }
 
-/// Where the store answers.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StoreEndpoints {
-    /// Endpoints of store nodes, `http://HOST:PORT`; one that lives is enough to learn the others.
-    pub endpoints: Vec<String>,
-}
-
 /// Section `[grpc]`: the connections of our services among themselves, both ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

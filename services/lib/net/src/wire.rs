@@ -13,8 +13,8 @@ use crate::{ClientTls, ClientTlsError, Connection, TlsAcceptor, TlsError, Verifi
 
 /// What one read takes at most.
 const READ: usize = 16 * 1024;
-/// A buffer larger than this is given back as soon as it is empty.
-const KEPT: usize = 4 * 1024;
+/// What a buffer may hold on to beyond its content while its connection waits.
+const SLACK: usize = 4 * 1024;
 
 /// A connection, what came in and was not looked at yet, and what is still to go out.
 ///
@@ -91,12 +91,11 @@ impl Wire {
         self.connection.write_all(octets).await
     }
 
-    /// Gives back the buffers that are empty and larger than a command needs.
+    /// Gives back what the buffers do not need.
     fn release(&mut self) {
         for buffer in [&mut self.input, &mut self.output] {
-            if buffer.is_empty() && buffer.capacity() > 0 {
-                *buffer = BytesMut::new();
-            } else if buffer.capacity() > 4 * KEPT && buffer.len() < KEPT {
+            let slack = buffer.capacity() - buffer.len();
+            if buffer.is_empty() || slack > SLACK {
                 *buffer = BytesMut::from(&buffer[..]);
             }
         }

@@ -52,6 +52,17 @@ impl StoreClient {
         Upload::of_letter(self.clone(), queue_id, size_hint)
     }
 
+    /// Finds a shard's leader by asking for a letter that never was. What comes of it does not
+    /// matter: the call that follows says it again.
+    pub(crate) async fn locate(&self, shard: ShardId) {
+        if let Some(never) = QueueId::mint(shard, 0, 0) {
+            let request = GetLetterRequest {
+                queue_id: never.to_string(),
+            };
+            let _ = self.get_letter(request).await;
+        }
+    }
+
     /// A source of a letter's accepted message that can be opened any number of times, as
     /// [`deliver`](Self::deliver) needs it.
     pub fn letter_body(&self, queue_id: QueueId) -> impl Fn() -> BodyStream + Send + Sync + use<> {

@@ -48,6 +48,20 @@ async fn a_large_letter_is_streamed_whole() {
 }
 
 #[tokio::test]
+async fn a_large_letter_is_streamed_to_the_leader_only() {
+    let (old, new) = (Node::default(), Node::default());
+    let (old_at, new_at) = (old.start().await, new.start().await);
+    old.script(
+        "get_letter",
+        [Act::Refuse(Fault::not_leader(Some(new_at)).into())],
+    );
+    accept(&client(&[&old_at]), 300_000)
+        .await
+        .expect("accepted");
+    assert_eq!((old.count("accept"), new.count("accept")), (0, 1));
+}
+
+#[tokio::test]
 async fn a_large_letter_that_nobody_takes_is_certainly_not_accepted() {
     let node = Node::default();
     let client = client(&[&node.start().await]);
@@ -74,7 +88,11 @@ async fn a_lost_answer_to_a_large_letter_is_looked_up() {
     let lost = || Act::ReadThenRefuse(Fault::new(FaultKind::Unknown, "lost").into());
     node.script("accept", [lost(), lost()]);
     accept(&client, 300_000).await.expect("it is in the spool");
-    node.script("get_letter", [Act::Refuse(Status::not_found("no letter"))]);
+    // Once before the stream, to find the leader, and once after it.
+    node.script(
+        "get_letter",
+        vec![Act::Refuse(Status::not_found("no letter")); 2],
+    );
     let error = accept(&client, 300_000).await.expect_err("nobody knows");
     assert!(matches!(error, UploadError::Unknown(_)), "{error:?}");
 }
