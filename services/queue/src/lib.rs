@@ -18,6 +18,7 @@ pub mod clients;
 mod config;
 mod email;
 pub mod feedback;
+mod group;
 pub mod lease;
 mod leases;
 mod local;

@@ -15,6 +15,8 @@
 //! Every `Settle` carries the lease epoch, which the store checks in the same commit: of two
 //! holders, one writes. A letter leaves the spool in the commit that settles its last recipient.
 
+use postino_proto::store::v1::RecipientStatus;
+
 /// The state of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
@@ -54,6 +56,16 @@ pub enum Commit {
 }
 
 impl State {
+    /// The state that the store names; `None` if it names none.
+    pub fn of(status: RecipientStatus) -> Option<Self> {
+        match status {
+            RecipientStatus::Unspecified => None,
+            RecipientStatus::Pending => Some(Self::Pending),
+            RecipientStatus::Delivered => Some(Self::Delivered),
+            RecipientStatus::Bounced => Some(Self::Bounced),
+        }
+    }
+
     /// Where an event leads, and by which commit; `None` if the event is not legal in this state.
     pub fn after(self, event: Event) -> Option<(State, Commit)> {
         match (self, event) {

@@ -1,6 +1,5 @@
 //! One letter: its due recipients are tried in groups, and the outcomes recorded.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,21 +7,22 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use postino_proto::mail::v1::Recipient;
 use postino_proto::store::v1::{
-    Bounced, Deferred, Delivered, Letter, LetterOutcome, RecipientOutcome, RecipientState,
-    RecipientStatus, recipient_outcome,
+    Bounced, Deferred, Delivered, Letter, LetterOutcome, RecipientOutcome, recipient_outcome,
 };
-use postino_types::{Domain, EmailAddress, EnhancedStatus, QueueId, Reply};
+use postino_types::{EnhancedStatus, QueueId, Reply};
 use tracing::{Instrument, Span};
 
+use crate::group::{Group, groups, later, recipient};
 use crate::lease::Lease;
 use crate::local::Local;
-use crate::metrics::{Metrics, To};
+use crate::metrics::Metrics;
 use crate::notify::{Notifier, Reported, letter_span};
 use crate::outcome::{Attempted, Decision, Outcome, decide};
 use crate::ports::Store;
 use crate::remote::Remote;
 use crate::schedule::{History, Notice, Schedule, millis};
 use crate::settle::{NotSettled, Settler};
+use crate::state::{Commit, Event, State};
 
 /// Retries that start this soon after acceptance belong to the letter's own trace.
 const ONE_TRACE_MS: u64 = 15 * 60 * 1000;
@@ -82,45 +82,6 @@ pub(crate) struct Desk {
     pub(crate) internal_retry: Duration,
     /// Counters.
     pub(crate) metrics: Metrics,
-}
-
-/// Recipients of one letter that are tried together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Group {
-    /// Mailboxes on one shard.
-    Local { shard: u32, recipients: Vec<u32> },
-    /// Addresses of one domain.
-    Remote {
-        domain: Domain,
-        recipients: Vec<u32>,
-    },
-    /// Addresses that are none: they cannot be delivered.
-    Broken { recipients: Vec<u32> },
-}
-
-impl Group {
-    fn recipients(&self) -> &[u32] {
-        match self {
-            Self::Local { recipients, .. }
-            | Self::Remote { recipients, .. }
-            | Self::Broken { recipients } => recipients,
-        }
-    }
-
-    fn destination(&self) -> String {
-        match self {
-            Self::Local { .. } => "local".to_owned(),
-            Self::Remote { domain, .. } => domain.to_string(),
-            Self::Broken { .. } => "invalid".to_owned(),
-        }
-    }
-
-    fn to(&self) -> To {
-        match self {
-            Self::Local { .. } => To::Local,
-            Self::Remote { .. } | Self::Broken { .. } => To::Remote,
-        }
-    }
 }
 
 /// Now, in Unix milliseconds.
@@ -263,6 +224,10 @@ impl Desk {
                 Vec::new()
             }
         };
+        debug_assert!(
+            all_legal(job.letter, results, &decisions),
+            "see the table in state.rs"
+        );
         log_outcomes(job.id, results, &decisions);
         let outcome = LetterOutcome {
             queue_id: job.id.to_string(),
@@ -388,67 +353,6 @@ impl Next {
     }
 }
 
-fn recipient(letter: &Letter, index: u32) -> Option<&Recipient> {
-    letter
-        .envelope
-        .as_ref()?
-        .recipients
-        .get(usize::try_from(index).ok()?)
-}
-
-fn is_pending(state: &&RecipientState) -> bool {
-    state.status() == RecipientStatus::Pending
-}
-
-/// The due recipients of a letter, grouped.
-fn groups(letter: &Letter, now: u64) -> Vec<Group> {
-    let mut local: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    let mut remote: BTreeMap<Domain, Vec<u32>> = BTreeMap::new();
-    let mut broken = Vec::new();
-    let due = letter
-        .recipients
-        .iter()
-        .filter(is_pending)
-        .filter(|s| s.next_attempt_ms <= now);
-    for state in due {
-        let index = state.recipient;
-        let Some(recipient) = recipient(letter, index) else {
-            continue;
-        };
-        match (&recipient.local, recipient.address.parse::<EmailAddress>()) {
-            (Some(target), _) => local.entry(target.shard).or_default().push(index),
-            (None, Ok(address)) => remote
-                .entry(address.domain().clone())
-                .or_default()
-                .push(index),
-            (None, Err(_)) => broken.push(index),
-        }
-    }
-    let mut groups: Vec<Group> = local
-        .into_iter()
-        .map(|(shard, recipients)| Group::Local { shard, recipients })
-        .collect();
-    groups.extend(
-        remote
-            .into_iter()
-            .map(|(domain, recipients)| Group::Remote { domain, recipients }),
-    );
-    if !broken.is_empty() {
-        groups.push(Group::Broken { recipients: broken });
-    }
-    groups
-}
-
-/// When the recipients come up that are not due yet.
-fn later(letter: &Letter, now: u64) -> Next {
-    let pending = letter.recipients.iter().filter(is_pending);
-    let later = pending
-        .map(|state| state.next_attempt_ms)
-        .filter(|&at| at > now)
-        .min();
-    later.map_or(Next::Done, Next::Scheduled)
-}
-
 fn is_reported(decision: &Decision) -> bool {
     matches!(
         decision,
@@ -458,6 +362,25 @@ fn is_reported(decision: &Decision) -> bool {
                 ..
             }
     )
+}
+
+/// Whether every outcome may be settled, as the table of states has it.
+fn all_legal(letter: &Letter, results: &[Attempted], decisions: &[Decision]) -> bool {
+    let legal = |(result, decision): (&Attempted, &Decision)| {
+        let state = letter
+            .recipients
+            .iter()
+            .find(|state| state.recipient == result.recipient);
+        let state = state.and_then(|state| State::of(state.status()));
+        let event = match decision {
+            Decision::Delivered => Event::Delivered,
+            Decision::Deferred { .. } => Event::Deferred,
+            Decision::Bounced(_) => Event::Failed,
+        };
+        let after = state.and_then(|state| state.after(event));
+        after.is_some_and(|(_, commit)| commit == Commit::Settle)
+    };
+    results.iter().zip(decisions).all(legal)
 }
 
 fn next_of(decisions: &[Decision]) -> Next {
@@ -495,10 +418,8 @@ fn recipient_outcome((result, decision): (&Attempted, &Decision)) -> RecipientOu
 /// with a link.
 fn attempt_span(job: &Job<'_>, group: &Group) -> Span {
     let now = now_ms();
-    let states = job.letter.recipients.iter();
-    let state = states
-        .filter(|state| group.recipients().contains(&state.recipient))
-        .next();
+    let mut states = job.letter.recipients.iter();
+    let state = states.find(|state| group.recipients().contains(&state.recipient));
     let (attempts, due_ms) = state.map_or((0, now), |s| (s.attempts, s.next_attempt_ms));
     let message_id = job
         .letter
@@ -553,78 +474,6 @@ fn log_outcomes(id: QueueId, results: &[Attempted], decisions: &[Decision]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use postino_proto::mail::v1::{Envelope, LocalTarget};
-
-    fn letter(recipients: &[(&str, u32)], states: &[(RecipientStatus, u64)]) -> Letter {
-        let recipient = |&(address, shard): &(&str, u32)| Recipient {
-            address: address.to_owned(),
-            original: address.to_owned(),
-            local: (shard > 0).then_some(LocalTarget { account: 1, shard }),
-            orcpt: String::new(),
-        };
-        let state = |(index, &(status, next_attempt_ms)): (usize, &(RecipientStatus, u64))| {
-            RecipientState {
-                recipient: index as u32,
-                status: status.into(),
-                next_attempt_ms,
-                ..RecipientState::default()
-            }
-        };
-        Letter {
-            envelope: Some(Envelope {
-                recipients: recipients.iter().map(recipient).collect(),
-                ..Envelope::default()
-            }),
-            recipients: states.iter().enumerate().map(state).collect(),
-            ..Letter::default()
-        }
-    }
-
-    #[test]
-    fn due_recipients_are_grouped_by_shard_and_domain() {
-        use RecipientStatus::{Bounced, Delivered, Pending};
-        let letter = letter(
-            &[
-                ("a@example.org", 3),
-                ("b@remote.example", 0),
-                ("c@example.org", 3),
-                ("d@REMOTE.example", 0),
-                ("e@other.example", 0),
-                ("broken", 0),
-                ("f@example.org", 4),
-                ("g@example.org", 3),
-            ],
-            &[
-                (Pending, 10),
-                (Pending, 10),
-                (Pending, 5),
-                (Pending, 0),
-                (Pending, 11),
-                (Pending, 0),
-                (Delivered, 0),
-                (Bounced, 0),
-            ],
-        );
-        let domain = "remote.example".parse().expect("domain");
-        assert_eq!(
-            groups(&letter, 10),
-            [
-                Group::Local {
-                    shard: 3,
-                    recipients: vec![0, 2]
-                },
-                Group::Remote {
-                    domain,
-                    recipients: vec![1, 3]
-                },
-                Group::Broken {
-                    recipients: vec![5]
-                },
-            ]
-        );
-        assert_eq!(later(&letter, 10), Next::Scheduled(11));
-        assert_eq!(later(&letter, 11), Next::Done);
-    }
 
     #[test]
     fn the_earliest_time_counts() {

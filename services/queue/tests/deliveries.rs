@@ -25,10 +25,8 @@ async fn local_recipients_get_one_copy_though_the_shard_fails_at_first() {
         LETTER,
     );
     until("the letter is settled", || store.is_settled(id)).await;
-    let state = store.state();
-    assert_eq!(state.mailboxes[&7], [LETTER]);
-    assert_eq!(state.mailboxes[&8], [LETTER]);
-    drop(state);
+    assert_eq!(store.state().mailboxes[&7], [LETTER]);
+    assert_eq!(store.state().mailboxes[&8], [LETTER]);
     // Failures inside the cluster are no attempts.
     let recipients = store.letter_of(id).recipients;
     assert!(
@@ -320,4 +318,74 @@ async fn the_process_that_works_a_site_sends_for_the_lease_holder() {
     let id = store.spool("a@example.org", &to, LETTER);
     until("it is settled", || store.is_settled(id)).await;
     second.stop().await;
+}
+
+#[tokio::test]
+async fn a_delay_is_reported_once() {
+    let server = MailServer::start(Manners {
+        recipients: HashMap::from([(
+            "x@remote.example",
+            vec![
+                "450 4.2.0 grey",
+                "450 4.2.0 grey",
+                "450 4.2.0 grey",
+                "450 4.2.0 grey",
+                "250 ok",
+            ],
+        )]),
+        ..Manners::default()
+    })
+    .await;
+    let store = MemoryStore::new();
+    let routing = MemoryRouting::to(&[("remote.example", &[server.address])]);
+    let delay_notice = Some(postino_config::Duration::millis(1));
+    let config = postino_queue::QueueConfig {
+        delay_notice,
+        ..config()
+    };
+    let queue = start_one(config, &store, &routing);
+    let id = store.spool("sender@example.org", &["x@remote.example"], LETTER);
+    until("it is settled", || store.is_settled(id)).await;
+    assert_eq!(store.letter_of(id).recipients[0].attempts, 5);
+    until("the notice is filed", || {
+        store.state().mailboxes.contains_key(&1)
+    })
+    .await;
+    let filed = store.state().mailboxes[&1].clone();
+    assert_eq!(filed.len(), 1, "one notice");
+    let notice = String::from_utf8_lossy(&filed[0]).into_owned();
+    for expected in ["Action: delayed", "Will-Retry-Until: ", "Status: 4.2.0"] {
+        assert!(notice.contains(expected), "{expected} in {notice}");
+    }
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn attempts_and_times_survive_a_restart() {
+    let server = MailServer::start(Manners {
+        recipients: HashMap::from([("x@remote.example", vec!["450 4.2.0 later"])]),
+        ..Manners::default()
+    })
+    .await;
+    let store = MemoryStore::new();
+    let routing = MemoryRouting::to(&[("remote.example", &[server.address])]);
+    let slow = || postino_queue::QueueConfig {
+        min_backoff: postino_config::Duration::secs(30),
+        max_backoff: postino_config::Duration::secs(30),
+        ..config()
+    };
+    let queue = start_one(slow(), &store, &routing);
+    let id = store.spool("sender@example.org", &["x@remote.example"], LETTER);
+    until("it was tried", || {
+        store.letter_of(id).recipients[0].attempts == 1
+    })
+    .await;
+    queue.stop().await;
+    let before = store.letter_of(id).recipients;
+    let queue = start_one(slow(), &store, &routing);
+    // A letter that came later shows that the new process works.
+    let other = store.spool("a@example.org", &["7:x@example.org"], LETTER);
+    until("the other is settled", || store.is_settled(other)).await;
+    assert_eq!(store.letter_of(id).recipients, before);
+    queue.stop().await;
 }

@@ -195,3 +195,6 @@ fn unavailable() -> Reply {
 fn bad_address(why: &str) -> Reply {
     Reply::new(553, EnhancedStatus::permanent(1, 3), why)
 }
+
+#[cfg(test)]
+mod tests;

@@ -188,12 +188,12 @@ fn targets(hosts: &Hosts, most: usize) -> Vec<Target> {
 fn concluded(
     slot: &Slot<Session>,
     results: Vec<Attempted>,
-    session: Option<Session>,
+    session: Option<Box<Session>>,
 ) -> Vec<Attempted> {
     slot.learn(Signal::Answered);
     if let Some(session) = session {
         match session.may_be_kept() {
-            true => slot.keep(session),
+            true => slot.keep(*session),
             false => drop(tokio::spawn(session.quit())),
         }
     }

@@ -20,7 +20,7 @@ pub(super) enum Transacted {
         /// The results.
         results: Vec<Attempted>,
         /// Ready for another letter.
-        session: Option<Session>,
+        session: Option<Box<Session>>,
     },
     /// The server certainly took nothing and would not go on: another host may.
     NotBegun {
@@ -127,7 +127,7 @@ impl Remote {
         // After a refusal the server's transaction is reset first.
         let limit = self.config.quit_timeout.get();
         let session = match timeout(limit, session.step()).await {
-            Ok(Step::Ready) => Some(session),
+            Ok(Step::Ready) => Some(Box::new(session)),
             _ => None,
         };
         Transacted::Done { results, session }

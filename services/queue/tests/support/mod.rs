@@ -2,8 +2,8 @@
 //! real ones are other crates, which this one must not know; the end-to-end tests use them), and a
 //! mail server on a real socket.
 
-pub mod server;
-pub mod store;
+pub(crate) mod server;
+pub(crate) mod store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use store::{MemoryRouting, MemoryStore};
 
 /// Settings with short times.
-pub fn config() -> QueueConfig {
+pub(crate) fn config() -> QueueConfig {
     let millis = postino_config::Duration::millis;
     let mut config = QueueConfig {
         min_backoff: millis(50),
@@ -37,21 +37,21 @@ pub fn config() -> QueueConfig {
 }
 
 /// A queue at work.
-pub struct Running {
-    pub instance: String,
-    pub shutdown: Shutdown,
-    pub task: JoinHandle<()>,
+pub(crate) struct Running {
+    pub(crate) instance: String,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) task: JoinHandle<()>,
 }
 
 impl Running {
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.begin();
         self.task.await.expect("the queue ran");
     }
 }
 
 /// Starts a queue; with an endpoint, its service is served there within the process.
-pub fn start(
+pub(crate) fn start(
     config: QueueConfig,
     store: &Arc<MemoryStore>,
     routing: &Arc<MemoryRouting>,
@@ -87,7 +87,7 @@ pub fn start(
 }
 
 /// A queue of its own on a store.
-pub fn start_one(
+pub(crate) fn start_one(
     config: QueueConfig,
     store: &Arc<MemoryStore>,
     routing: &Arc<MemoryRouting>,
@@ -102,7 +102,7 @@ pub fn start_one(
 }
 
 /// Waits for a condition, up to 20 s.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(

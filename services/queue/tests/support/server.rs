@@ -10,36 +10,36 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// How the server behaves.
 #[derive(Debug, Clone, Default)]
-pub struct Manners {
+pub(crate) struct Manners {
     /// Instead of `220`.
-    pub greeting: Option<&'static str>,
+    pub(crate) greeting: Option<&'static str>,
     /// EHLO keywords.
-    pub offers: &'static [&'static str],
+    pub(crate) offers: &'static [&'static str],
     /// Replies to `RCPT` by recipient; others get 250. More than one are given in turn.
-    pub recipients: HashMap<&'static str, Vec<&'static str>>,
+    pub(crate) recipients: HashMap<&'static str, Vec<&'static str>>,
     /// Replies to the final dot in turn; then 250. Empty: closes instead.
-    pub dots: Vec<&'static str>,
+    pub(crate) dots: Vec<&'static str>,
 }
 
 /// A letter that the server took or refused at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    pub mail: String,
-    pub recipients: Vec<String>,
+pub(crate) struct Received {
+    pub(crate) mail: String,
+    pub(crate) recipients: Vec<String>,
     /// With dots removed.
-    pub body: String,
+    pub(crate) body: String,
 }
 
-pub struct MailServer {
-    pub address: SocketAddr,
-    pub connections: AtomicUsize,
+pub(crate) struct MailServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: AtomicUsize,
     manners: Manners,
     turns: Mutex<HashMap<String, usize>>,
     received: Mutex<Vec<Received>>,
 }
 
 impl MailServer {
-    pub async fn start(manners: Manners) -> Arc<Self> {
+    pub(crate) async fn start(manners: Manners) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let server = Arc::new(Self {
             address: listener.local_addr().expect("address"),
@@ -60,7 +60,7 @@ impl MailServer {
         server
     }
 
-    pub fn received(&self) -> Vec<Received> {
+    pub(crate) fn received(&self) -> Vec<Received> {
         self.received.lock().expect("lock").clone()
     }
 

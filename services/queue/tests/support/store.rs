@@ -17,7 +17,7 @@ use postino_queue::ports::{Body, CallError, Routing, Store};
 use postino_types::{Domain, EnhancedStatus, QueueId, Reply, ShardId};
 use tokio::sync::broadcast;
 
-pub fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("after 1970")
@@ -25,30 +25,30 @@ pub fn now_ms() -> u64 {
 }
 
 /// A store of one mail shard, 1.
-pub struct MemoryStore {
+pub(crate) struct MemoryStore {
     state: Mutex<State>,
     events: broadcast::Sender<DueLetter>,
 }
 
 #[derive(Default)]
-pub struct State {
-    pub letters: BTreeMap<QueueId, (Letter, Bytes)>,
+pub(crate) struct State {
+    pub(crate) letters: BTreeMap<QueueId, (Letter, Bytes)>,
     /// Settled letters as they were when their last recipient was settled.
-    pub gone: BTreeMap<QueueId, Letter>,
-    pub lease: Option<(String, Instant)>,
-    pub epoch: u64,
-    pub peers: BTreeMap<String, Peer>,
-    pub mailboxes: HashMap<u64, Vec<Bytes>>,
-    pub filed: HashSet<(String, u32)>,
-    pub refused_settles: u32,
-    pub settles: u32,
+    pub(crate) gone: BTreeMap<QueueId, Letter>,
+    pub(crate) lease: Option<(String, Instant)>,
+    pub(crate) epoch: u64,
+    pub(crate) peers: BTreeMap<String, Peer>,
+    pub(crate) mailboxes: HashMap<u64, Vec<Bytes>>,
+    pub(crate) filed: HashSet<(String, u32)>,
+    pub(crate) refused_settles: u32,
+    pub(crate) settles: u32,
     /// Deliveries that fail as if the shard had no leader.
-    pub failing_deliveries: u32,
-    pub deliveries: u32,
+    pub(crate) failing_deliveries: u32,
+    pub(crate) deliveries: u32,
 }
 
 impl MemoryStore {
-    pub fn new() -> std::sync::Arc<Self> {
+    pub(crate) fn new() -> std::sync::Arc<Self> {
         let state = Mutex::new(State::default());
         std::sync::Arc::new(Self {
             state,
@@ -56,12 +56,12 @@ impl MemoryStore {
         })
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("lock")
     }
 
     /// Spools a letter with remote recipients, or local ones written `account:address`.
-    pub fn spool(&self, reverse_path: &str, recipients: &[&str], message: &str) -> QueueId {
+    pub(crate) fn spool(&self, reverse_path: &str, recipients: &[&str], message: &str) -> QueueId {
         let id = QueueId::mint(ShardId::new(1), now_ms(), fastrand::u64(..)).expect("fits");
         let recipient = |text: &&str| {
             let (local, address) = match text.split_once(':') {
@@ -114,7 +114,7 @@ impl MemoryStore {
         });
     }
 
-    pub fn letter_of(&self, id: QueueId) -> Letter {
+    pub(crate) fn letter_of(&self, id: QueueId) -> Letter {
         let state = self.state();
         let letter = state
             .letters
@@ -124,12 +124,12 @@ impl MemoryStore {
         letter.cloned().expect("known letter")
     }
 
-    pub fn is_settled(&self, id: QueueId) -> bool {
+    pub(crate) fn is_settled(&self, id: QueueId) -> bool {
         self.state().gone.contains_key(&id)
     }
 
     /// Letters other than these: notifications.
-    pub fn notifications(&self, but: &[QueueId]) -> Vec<(Letter, String)> {
+    pub(crate) fn notifications(&self, but: &[QueueId]) -> Vec<(Letter, String)> {
         let state = self.state();
         let others = state.letters.iter().filter(|(id, _)| !but.contains(id));
         others
@@ -143,7 +143,7 @@ impl MemoryStore {
     }
 
     /// Somebody else takes the lease.
-    pub fn steal_lease(&self) {
+    pub(crate) fn steal_lease(&self) {
         let mut state = self.state();
         state.epoch += 1;
         state.lease = Some((
@@ -152,11 +152,11 @@ impl MemoryStore {
         ));
     }
 
-    pub fn free_lease(&self) {
+    pub(crate) fn free_lease(&self) {
         self.state().lease = None;
     }
 
-    pub fn lease_holder(&self) -> Option<String> {
+    pub(crate) fn lease_holder(&self) -> Option<String> {
         self.state()
             .lease
             .as_ref()
@@ -406,12 +406,12 @@ impl Store for MemoryStore {
 
 /// Routes by a table; addresses at example.org are local accounts.
 #[derive(Default)]
-pub struct MemoryRouting {
+pub(crate) struct MemoryRouting {
     hosts: HashMap<String, Vec<SocketAddr>>,
 }
 
 impl MemoryRouting {
-    pub fn to(routes: &[(&str, &[SocketAddr])]) -> std::sync::Arc<Self> {
+    pub(crate) fn to(routes: &[(&str, &[SocketAddr])]) -> std::sync::Arc<Self> {
         let hosts = routes
             .iter()
             .map(|(domain, hosts)| ((*domain).to_owned(), hosts.to_vec()));
