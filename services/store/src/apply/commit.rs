@@ -1,0 +1,189 @@
+//! The state of one shard while a batch of entries is applied to it.
+
+use std::collections::BTreeSet;
+
+use postino_proto::store::v1::command_answer::Result as Answer;
+use postino_proto::store::v1::{Refused, RefusalKind};
+
+use super::overlay::Overlay;
+use crate::db::{Db, DbError, Family, Key, Space, WriteBatch};
+use crate::model::account::{self, AccountRow};
+use crate::model::email::BodyPart;
+use crate::model::mailbox::{self, MailboxRow};
+use crate::model::spool::{self, ShardRow};
+use crate::model::{Rows, encode};
+use crate::notify::News;
+use crate::raft::{ApplyHalt, CommittedEntry};
+
+/// What a command came to.
+pub(crate) type Outcome<T = Answer> = Result<T, Rejection>;
+
+/// Why a command changes nothing.
+#[derive(Debug)]
+pub(crate) enum Rejection {
+    /// It cannot be done; the answer says why.
+    Refused(Refused),
+    /// It cannot even be refused: the replica stops.
+    Halt(ApplyHalt),
+}
+
+impl From<DbError> for Rejection {
+    fn from(error: DbError) -> Self {
+        Self::Halt(error.into())
+    }
+}
+
+/// Refuses a command.
+pub(crate) fn refuse(kind: RefusalKind, message: impl Into<String>) -> Rejection {
+    Rejection::Refused(Refused {
+        kind: kind.into(),
+        message: message.into(),
+    })
+}
+
+/// A batch of entries under way.
+pub(crate) struct Commit<'a> {
+    pub(super) rows: Overlay<'a>,
+    pub(super) shard: ShardRow,
+    /// Index and term of the entry that is being applied.
+    pub(super) index: u64,
+    pub(super) term: u64,
+    /// Place of the command in its entry.
+    pub(super) number: u32,
+    pub(super) body: CommandBody,
+    news: News,
+    /// Of the command under way; joins the others when it is done.
+    touched: BTreeSet<(u64, u64)>,
+    due: Vec<(u64, String)>,
+}
+
+/// The body that came with a command, and how much of it has found a place.
+#[derive(Default)]
+pub(super) struct CommandBody {
+    pub(super) index: u64,
+    pub(super) number: u32,
+    pub(super) length: u64,
+    pub(super) used: Vec<BodyPart>,
+}
+
+impl<'a> Commit<'a> {
+    pub(super) fn start(db: &'a Db, space: Space) -> Result<Self, DbError> {
+        let rows = Overlay::new(db, space);
+        let shard = rows.row(Family::Spool, spool::shard(space))?;
+        Ok(Self {
+            rows,
+            shard: shard.unwrap_or_default(),
+            index: 0,
+            term: 0,
+            number: 0,
+            body: CommandBody::default(),
+            news: News::default(),
+            touched: BTreeSet::new(),
+            due: Vec::new(),
+        })
+    }
+
+    /// Goes to the next entry. Clocks of leaders differ, but time never goes back.
+    pub(super) fn enter(&mut self, entry: &CommittedEntry) {
+        self.index = entry.index;
+        self.term = entry.term;
+        self.number = 0;
+        self.shard.now_ms = self.shard.now_ms.max(entry.time_ms);
+    }
+
+    pub(super) fn take_body(&mut self, index: u64, number: u32, length: u64) {
+        self.body = CommandBody {
+            index,
+            number,
+            length,
+            used: Vec::new(),
+        };
+    }
+
+    /// Keeps what the command wrote.
+    pub(super) fn finish_command(&mut self) -> Result<(), DbError> {
+        self.discard_unused_body();
+        self.rows.keep();
+        self.number += 1;
+        self.news.mailboxes.append(&mut self.touched);
+        self.news.due.append(&mut self.due);
+        Ok(())
+    }
+
+    /// Takes back what the command wrote; its body is garbage.
+    pub(super) fn roll_back(&mut self) -> Result<(), DbError> {
+        self.rows.roll_back();
+        self.body.used.clear();
+        self.touched.clear();
+        self.due.clear();
+        self.finish_command()
+    }
+
+    /// Puts everything into a batch, and says who should be told once it is written.
+    pub(super) fn write_into(mut self, batch: &mut WriteBatch) -> News {
+        let shard = spool::shard(self.space());
+        if self.index > 0 {
+            self.rows.put(Family::Spool, shard, encode(&self.shard));
+        }
+        self.rows.write_into(batch);
+        self.news
+    }
+
+    pub(super) fn space(&self) -> Space {
+        self.rows.space()
+    }
+
+    /// Unix milliseconds: the time of the entry, or of an earlier one if that was later.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.shard.now_ms
+    }
+
+    /// A new email id, unique in the cluster: the shard, then a count.
+    pub(super) fn new_email(&mut self) -> u64 {
+        self.shard.last_email += 1;
+        (u64::from(self.space().shard().get()) << 44) | self.shard.last_email
+    }
+
+    pub(super) fn put(&mut self, family: Family, key: Key, row: &impl prost::Message) {
+        self.rows.put(family, key, encode(row));
+    }
+
+    /// The account, which must be there.
+    pub(super) fn account(&self, id: u64) -> Outcome<AccountRow> {
+        let found = account::find(&self.rows, self.space(), id)?;
+        found.ok_or_else(|| refuse(RefusalKind::NotFound, "there is no such account"))
+    }
+
+    pub(super) fn put_account(&mut self, id: u64, row: &AccountRow) {
+        self.put(Family::Mailbox, account::account(self.space(), id), row);
+    }
+
+    /// The mailbox, which must be there.
+    pub(super) fn mailbox(&self, account: u64, id: u64) -> Outcome<MailboxRow> {
+        let found = mailbox::find(&self.rows, self.space(), account, id)?;
+        found.ok_or_else(|| refuse(RefusalKind::NotFound, "there is no such mailbox"))
+    }
+
+    /// The mailbox with this name, which must be there.
+    pub(super) fn mailbox_named(&self, account: u64, name: &str) -> Outcome<(u64, MailboxRow)> {
+        let id = mailbox::find_named(&self.rows, self.space(), account, name)?;
+        let id = id.ok_or_else(|| refuse(RefusalKind::NotFound, "there is no such mailbox"))?;
+        Ok((id, self.mailbox(account, id)?))
+    }
+
+    /// Writes a mailbox back; those who follow the account are told.
+    pub(super) fn put_mailbox(&mut self, account: u64, id: u64, row: &MailboxRow) {
+        self.put(Family::Mailbox, mailbox::mailbox(self.space(), account, id), row);
+        self.touch(account, id);
+    }
+
+    /// Tells those who follow the account that this mailbox has changed.
+    pub(super) fn touch(&mut self, account: u64, mailbox: u64) {
+        self.touched.insert((account, mailbox));
+    }
+
+    /// Tells the queue that a letter is due.
+    pub(super) fn tell_due(&mut self, due_ms: u64, queue_id: &str) {
+        self.due.push((due_ms, queue_id.to_owned()));
+    }
+}

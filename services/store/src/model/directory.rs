@@ -1,0 +1,164 @@
+//! Rows of the control group.
+//!
+//! | key                                 | value                                          |
+//! |-------------------------------------|------------------------------------------------|
+//! | Directory 1, domain                 | [`DomainRow`]                                  |
+//! | Directory 2, domain, local part     | [`AddressRow`]: an account or an alias         |
+//! | Directory 3, account                | [`AccountRow`]                                 |
+//! | Directory 4, shard                  | how many accounts it has                       |
+//! | Directory 5, account                | nothing: an account that is being made or removed |
+//! | Directory 6                         | [`ControlRow`]                                 |
+//! | Directory 7, node                   | [`NodeRow`]                                    |
+//!
+//! Domains and local parts are folded; an empty local part is the domain's catch-all. One row per
+//! address, so that no address is both account and alias.
+
+use postino_proto::store::v1::Credential;
+
+use super::{Range, Rows, last_u64};
+use crate::db::{DbError, Family, Key, Space};
+
+const DOMAIN: u8 = 1;
+const ADDRESS: u8 = 2;
+const ACCOUNT: u8 = 3;
+const LOAD: u8 = 4;
+const SAGA: u8 = 5;
+const CONTROL: u8 = 6;
+const NODE: u8 = 7;
+
+/// A domain of ours.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct DomainRow {
+    #[prost(uint64, tag = "1")]
+    pub(crate) addresses: u64,
+}
+
+/// What an address stands for.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct AddressRow {
+    /// 0: this is an alias.
+    #[prost(uint64, tag = "1")]
+    pub(crate) account: u64,
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) targets: Vec<String>,
+    /// As it was given.
+    #[prost(string, tag = "3")]
+    pub(crate) address: String,
+}
+
+/// Where an account lives.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct AccountRow {
+    #[prost(string, tag = "1")]
+    pub(crate) address: String,
+    #[prost(string, tag = "2")]
+    pub(crate) domain: String,
+    #[prost(string, tag = "3")]
+    pub(crate) local_part: String,
+    #[prost(uint32, tag = "4")]
+    pub(crate) shard: u32,
+    /// `AccountState`.
+    #[prost(int32, tag = "5")]
+    pub(crate) state: i32,
+    /// Only while it is being made: its shard keeps it from then on.
+    #[prost(message, optional, tag = "6")]
+    pub(crate) credential: Option<Credential>,
+    #[prost(uint64, tag = "7")]
+    pub(crate) quota_octets: u64,
+    #[prost(uint64, tag = "8")]
+    pub(crate) quota_messages: u64,
+}
+
+/// The control group's counters.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ControlRow {
+    #[prost(uint64, tag = "1")]
+    pub(crate) last_account: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) last_node: u64,
+}
+
+/// A node that was given an id.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct NodeRow {
+    #[prost(string, tag = "1")]
+    pub(crate) endpoint: String,
+}
+
+pub(crate) fn domain(space: Space, domain: &str) -> Key {
+    space.key().u8(DOMAIN).text(domain)
+}
+
+pub(crate) fn domains(space: Space) -> Range {
+    Range::prefix(space.key().u8(DOMAIN))
+}
+
+/// The domain of a key that [`domain`] made.
+pub(crate) fn parse_domain(space: Space, key: &[u8]) -> Result<String, DbError> {
+    let start = space.key().u8(DOMAIN).as_slice().len();
+    let text = key.get(start..key.len().saturating_sub(1));
+    let text = text.and_then(|name| std::str::from_utf8(name).ok());
+    text.map(str::to_owned)
+        .ok_or_else(|| DbError::corrupt("a domain in a key"))
+}
+
+pub(crate) fn address(space: Space, domain: &str, local_part: &str) -> Key {
+    space.key().u8(ADDRESS).text(domain).text(local_part)
+}
+
+pub(crate) fn addresses(space: Space) -> Range {
+    Range::prefix(space.key().u8(ADDRESS))
+}
+
+pub(crate) fn addresses_of(space: Space, domain: &str) -> Range {
+    Range::prefix(space.key().u8(ADDRESS).text(domain))
+}
+
+pub(crate) fn account(space: Space, account: u64) -> Key {
+    space.key().u8(ACCOUNT).u64(account)
+}
+
+pub(crate) fn load(space: Space, shard: u32) -> Key {
+    space.key().u8(LOAD).u32(shard)
+}
+
+pub(crate) fn saga(space: Space, account: u64) -> Key {
+    space.key().u8(SAGA).u64(account)
+}
+
+pub(crate) fn sagas(space: Space) -> Range {
+    Range::prefix(space.key().u8(SAGA))
+}
+
+pub(crate) fn control(space: Space) -> Key {
+    space.key().u8(CONTROL)
+}
+
+pub(crate) fn node(space: Space, node: u64) -> Key {
+    space.key().u8(NODE).u64(node)
+}
+
+/// What stands under an address.
+pub(crate) fn find_address(
+    rows: &impl Rows,
+    space: Space,
+    domain: &str,
+    local_part: &str,
+) -> Result<Option<AddressRow>, DbError> {
+    rows.row(Family::Directory, address(space, domain, local_part))
+}
+
+/// An account's entry.
+pub(crate) fn find_account(
+    rows: &impl Rows,
+    space: Space,
+    id: u64,
+) -> Result<Option<AccountRow>, DbError> {
+    rows.row(Family::Directory, account(space, id))
+}
+
+/// How many accounts a shard has.
+pub(crate) fn find_load(rows: &impl Rows, space: Space, shard: u32) -> Result<u64, DbError> {
+    let row = rows.get(Family::Directory, load(space, shard))?;
+    row.map_or(Ok(0), |row| last_u64(&row))
+}

@@ -1,0 +1,96 @@
+//! Immutable emails, and who still refers to their octets.
+//!
+//! | key                           | value                                                |
+//! |-------------------------------|------------------------------------------------------|
+//! | Email 1, email                | [`EmailRow`]                                         |
+//! | Email 2, email                | how many messages show it; absent: one               |
+//! | Email 3, index, number, offset| how many rows hold the body that starts there; absent: one |
+//! | Email 4, index, number, offset| length: octets that nothing refers to any more       |
+//!
+//! Bodies lie in their own family, under the log index that brought them; state only ever holds
+//! [`BodyPart`]s. When the last reference goes, a garbage row is written. The octets themselves go
+//! with the purge of the log, which is off in this version: a replica that is far behind still
+//! needs them.
+
+use bytes::Bytes;
+
+#[cfg(test)]
+use super::Range;
+use super::{Rows, last_u64};
+use crate::db::{DbError, Family, Key, Space};
+
+const EMAIL: u8 = 1;
+const EMAIL_REFS: u8 = 2;
+const BODY_REFS: u8 = 3;
+const GARBAGE: u8 = 4;
+
+/// A stored email: its content, and where its octets are.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct EmailRow {
+    /// `EmailContent`.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) content: Bytes,
+    /// The accepted message.
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) body: Vec<BodyPart>,
+    #[prost(uint64, tag = "3")]
+    pub(crate) size: u64,
+}
+
+/// A range of one row of the bodies: `length` octets from `offset` of the body that came with
+/// command `number` of the entry at `index`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Message)]
+pub(crate) struct BodyPart {
+    #[prost(uint64, tag = "1")]
+    pub(crate) index: u64,
+    #[prost(uint32, tag = "2")]
+    pub(crate) number: u32,
+    #[prost(uint64, tag = "3")]
+    pub(crate) offset: u64,
+    #[prost(uint64, tag = "4")]
+    pub(crate) length: u64,
+}
+
+impl BodyPart {
+    fn tail(&self, key: Key) -> Key {
+        key.u64(self.index).u32(self.number).u64(self.offset)
+    }
+}
+
+pub(crate) fn email(space: Space, email: u64) -> Key {
+    space.key().u8(EMAIL).u64(email)
+}
+
+pub(crate) fn email_refs(space: Space, email: u64) -> Key {
+    space.key().u8(EMAIL_REFS).u64(email)
+}
+
+/// Under this, a body's references are counted: by its first part.
+pub(crate) fn body_refs(space: Space, first: &BodyPart) -> Key {
+    first.tail(space.key().u8(BODY_REFS))
+}
+
+pub(crate) fn garbage(space: Space, part: &BodyPart) -> Key {
+    part.tail(space.key().u8(GARBAGE))
+}
+
+#[cfg(test)]
+pub(crate) fn garbage_all(space: Space) -> Range {
+    Range::prefix(space.key().u8(GARBAGE))
+}
+
+#[cfg(test)]
+pub(crate) fn emails_all(space: Space) -> Range {
+    Range::prefix(space.key().u8(EMAIL))
+}
+
+/// The email with this id.
+pub(crate) fn find(rows: &impl Rows, space: Space, id: u64) -> Result<Option<EmailRow>, DbError> {
+    rows.row(Family::Email, email(space, id))
+}
+
+/// A count of references, where none is written for one.
+pub(crate) fn count(rows: &impl Rows, key: Key) -> Result<u64, DbError> {
+    let row = rows.get(Family::Email, key)?;
+    row.map_or(Ok(1), |row| last_u64(&row))
+}

@@ -1,0 +1,201 @@
+//! `MailStore`: each call checks its request here; `mailboxes` and `messages` do the work.
+
+use postino_proto::store::v1::mail_store_server::MailStore;
+use postino_proto::store::v1::*;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::pages::Pages;
+use super::{Context, required, watch};
+use crate::model::account;
+use crate::raft::Group;
+use crate::shards::broken;
+
+impl Context {
+    /// The group of an account's shard, and the account.
+    pub(super) fn of(&self, account: Option<Account>) -> Result<(Group, u64), Status> {
+        let account = required(account, "the account")?;
+        Ok((self.shards.mail(account.shard)?, account.account))
+    }
+
+    /// Fails unless the account is there.
+    async fn check_account(&self, group: &Group, id: u64) -> Result<(), Status> {
+        let found = self.shards.read(group, move |snapshot, space| {
+            account::find(snapshot, space, id).map_err(broken)
+        });
+        match found.await? {
+            Some(_) => Ok(()),
+            None => Err(no_account()),
+        }
+    }
+}
+
+pub(super) fn no_account() -> Status {
+    Status::not_found("there is no such account")
+}
+
+#[tonic::async_trait]
+impl MailStore for Context {
+    async fn deliver(
+        &self,
+        request: Request<Streaming<DeliverRequest>>,
+    ) -> Result<Response<DeliverResponse>, Status> {
+        self.deliver_letter(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_credential(
+        &self,
+        request: Request<GetCredentialRequest>,
+    ) -> Result<Response<GetCredentialResponse>, Status> {
+        let (group, id) = self.of(request.into_inner().account)?;
+        let credential = self.shards.read(&group, move |snapshot, space| {
+            account::find_credential(snapshot, space, id).map_err(broken)
+        });
+        let credential = credential.await?;
+        if credential.is_none() {
+            return Err(no_account());
+        }
+        Ok(Response::new(GetCredentialResponse { credential }))
+    }
+
+    async fn list_mailboxes(
+        &self,
+        request: Request<ListMailboxesRequest>,
+    ) -> Result<Response<ListMailboxesResponse>, Status> {
+        self.mailboxes(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn create_mailbox(
+        &self,
+        request: Request<CreateMailboxRequest>,
+    ) -> Result<Response<CreateMailboxResponse>, Status> {
+        self.create(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn delete_mailbox(
+        &self,
+        request: Request<DeleteMailboxRequest>,
+    ) -> Result<Response<DeleteMailboxResponse>, Status> {
+        self.delete(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn rename_mailbox(
+        &self,
+        request: Request<RenameMailboxRequest>,
+    ) -> Result<Response<RenameMailboxResponse>, Status> {
+        self.rename(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_subscription(
+        &self,
+        request: Request<SetSubscriptionRequest>,
+    ) -> Result<Response<SetSubscriptionResponse>, Status> {
+        self.subscribe(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn open_mailbox(
+        &self,
+        request: Request<OpenMailboxRequest>,
+    ) -> Result<Response<MailboxState>, Status> {
+        self.open(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_uids(
+        &self,
+        request: Request<ListUidsRequest>,
+    ) -> Result<Response<ListUidsResponse>, Status> {
+        self.uids(request.into_inner()).await.map(Response::new)
+    }
+
+    type ListMessagesStream = Pages<MessagePage>;
+
+    async fn list_messages(
+        &self,
+        request: Request<ListMessagesRequest>,
+    ) -> Result<Response<Self::ListMessagesStream>, Status> {
+        self.messages(request.into_inner()).await.map(Response::new)
+    }
+
+    type ListChangesStream = Pages<ChangePage>;
+
+    async fn list_changes(
+        &self,
+        request: Request<ListChangesRequest>,
+    ) -> Result<Response<Self::ListChangesStream>, Status> {
+        self.changes(request.into_inner()).await.map(Response::new)
+    }
+
+    type GetEmailsStream = Pages<EmailPage>;
+
+    async fn get_emails(
+        &self,
+        request: Request<GetEmailsRequest>,
+    ) -> Result<Response<Self::GetEmailsStream>, Status> {
+        self.emails(request.into_inner()).await.map(Response::new)
+    }
+
+    type ReadMessageStream = Pages<BodyChunk>;
+
+    async fn read_message(
+        &self,
+        request: Request<ReadMessageRequest>,
+    ) -> Result<Response<Self::ReadMessageStream>, Status> {
+        self.read_octets(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn store_flags(
+        &self,
+        request: Request<StoreFlagsRequest>,
+    ) -> Result<Response<StoreFlagsResponse>, Status> {
+        self.flags(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn copy_messages(
+        &self,
+        request: Request<CopyMessagesRequest>,
+    ) -> Result<Response<CopyMessagesResponse>, Status> {
+        self.copy(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn move_messages(
+        &self,
+        request: Request<MoveMessagesRequest>,
+    ) -> Result<Response<MoveMessagesResponse>, Status> {
+        self.shift(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn expunge(
+        &self,
+        request: Request<ExpungeRequest>,
+    ) -> Result<Response<ExpungeResponse>, Status> {
+        self.remove(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn append(
+        &self,
+        request: Request<Streaming<AppendRequest>>,
+    ) -> Result<Response<AppendResponse>, Status> {
+        self.append_message(request.into_inner()).await.map(Response::new)
+    }
+
+    type WatchStream = Pages<WatchEvent>;
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (group, id) = self.of(request.into_inner().account)?;
+        self.check_account(&group, id).await?;
+        Ok(Response::new(watch::watch(self, group, id)))
+    }
+
+    type HoldMaildropStream = Pages<HoldMaildropEvent>;
+
+    async fn hold_maildrop(
+        &self,
+        request: Request<HoldMaildropRequest>,
+    ) -> Result<Response<Self::HoldMaildropStream>, Status> {
+        let (group, id) = self.of(request.into_inner().account)?;
+        self.check_account(&group, id).await?;
+        watch::hold_maildrop(self, group, id).map(Response::new)
+    }
+}
