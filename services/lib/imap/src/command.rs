@@ -21,6 +21,7 @@ pub use parameters::Identification;
 pub use search::{Charset, DateField, Search, SearchKey, SearchProgram};
 pub use store::{FlagOperation, Reporting, Store};
 
+pub(crate) use parameters::put_pairs;
 pub(crate) use store::parse_flags;
 
 use postino_types::SpecialUse;

@@ -52,7 +52,7 @@ pub struct TelemetryConfig {
 impl Default for TelemetryConfig {
     fn default() -> Self {
         Self {
-            log: "info".to_owned(),
+            log: "info,openraft=error".to_owned(),
             format: LogFormat::Text,
             otlp_endpoint: String::new(),
             sampling: 1.0,

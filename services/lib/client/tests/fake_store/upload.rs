@@ -35,7 +35,8 @@ async fn a_small_letter_follows_the_leader() {
     assert_eq!((response.filed, response.log_index), (true, 7));
     let uploads: Vec<_> = [old.uploads(), new.uploads()].concat();
     // Read by the one that lost it, the one that hung, and the one that answered.
-    assert!(uploads.len() >= 3 && uploads.iter().all(|(_, finished)| *finished));
+    let sizes: Vec<_> = uploads.iter().map(|(read, finished)| (read.len(), *finished)).collect();
+    assert!(sizes.len() >= 3 && sizes.iter().all(|size| *size == (3000, true)), "{sizes:?}");
     assert!(uploads.iter().all(|(read, _)| *read == octets(3000)));
 }
 

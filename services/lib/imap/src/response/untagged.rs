@@ -2,8 +2,8 @@
 
 use postino_types::{FlagSet, SEPARATOR, SpecialUse};
 
-use crate::command::{Identification, StatusItem};
-use crate::string::{LiteralKind, put_astring, put_string};
+use crate::command::{Identification, StatusItem, put_pairs};
+use crate::string::{LiteralKind, put_astring};
 use crate::utf7;
 
 const LITERAL: LiteralKind = LiteralKind::Synchronizing;
@@ -124,20 +124,6 @@ pub fn put_id(out: &mut Vec<u8>, fields: &[(&str, &str)]) {
         .iter()
         .map(|(field, value)| ((*field).into(), Some((*value).into())));
     out.extend_from_slice(b"* ID ");
-    put_pairs(out, &Identification(pairs.collect()));
+    put_pairs(&Identification(pairs.collect()), LITERAL, out);
     out.extend_from_slice(b"\r\n");
-}
-
-fn put_pairs(out: &mut Vec<u8>, id: &Identification) {
-    for (at, (field, value)) in id.0.iter().enumerate() {
-        out.push(if at == 0 { b'(' } else { b' ' });
-        put_string(out, field.as_bytes(), LITERAL);
-        out.push(b' ');
-        put_string(
-            out,
-            value.as_deref().unwrap_or_default().as_bytes(),
-            LITERAL,
-        );
-    }
-    out.extend_from_slice(if id.0.is_empty() { b"NIL" } else { b")" });
 }

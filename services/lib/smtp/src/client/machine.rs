@@ -147,10 +147,16 @@ impl Client {
         }
     }
 
-    /// Sends a letter. Of no effect unless the last action was [`Action::Ready`].
+    /// Sends a letter, after [`Action::Ready`]. If the connection ended meanwhile, the letter is
+    /// reported lost. In the middle of another letter this has no effect.
     pub fn send(&mut self, letter: Letter) {
-        if !matches!(self.phase, Phase::Ready) || letter.recipients.is_empty() {
-            return;
+        match self.phase {
+            Phase::Ready => {}
+            Phase::Closed => {
+                let lost = Transaction::new(letter).report("the connection was closed");
+                return self.actions.push_front(Action::Done(lost));
+            }
+            _ => return,
         }
         let mut transaction = Transaction::new(letter);
         if let Some(reply) = transaction.hopeless(&self.offered) {
