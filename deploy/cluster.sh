@@ -54,7 +54,8 @@ until_true() {
 }
 
 has_ports() {
-    alive "$1" || { tail -n 20 "$dir/$1/log" >&2; fail "$1 has ended"; }
+    # Not "alive": between fork and exec it does not look like itself yet.
+    kill -0 "$(pid_of "$1")" 2>/dev/null || { tail -n 20 "$dir/$1/log" >&2; fail "$1 has ended"; }
     [ -s "$dir/$1/ports.json" ]
 }
 

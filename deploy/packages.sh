@@ -9,7 +9,7 @@ test=(
     # Real servers: the far end of remote delivery, the peers of the benchmark, DNS.
     postfix dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd unbound
     # Real clients.
-    swaks isync curl neomutt getmail6
+    swaks libnet-ssleay-perl isync curl neomutt getmail6
     # What drives them.
     python3 openssl procps iproute2 ca-certificates
 )

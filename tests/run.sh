@@ -57,22 +57,27 @@ stage() {
     echo "== $name: $((SECONDS - start)) s"
 }
 
-e2e() {
-    # Two cores: two tests at a time keep their deadlines honest.
-    if [ -n "$quick" ]; then
-        cargo test --release --locked -p postino-tests --lib --test architecture \
-            --test first_letter --test refusals -- --test-threads=2
-    else
-        cargo test --release --locked -p postino-tests --lib --bins --tests -- --test-threads=2
-    fi
+# --test NAME for each integration test in the folders. Packages are never selected by -p or
+# --exclude: that would change the features of dependencies, and compile them once more.
+targets() {
+    local file
+    for file in "$@"; do
+        [ -e "$file" ] && printf -- '--test\n%s\n' "$(basename "$file" .rs)"
+    done
 }
+tests() {
+    cargo test --release --locked --workspace "$@"
+}
+mapfile -t unit < <(targets services/*/tests/*.rs services/lib/*/tests/*.rs)
+mapfile -t e2e < <(targets tests/tests/*.rs)
+[ -z "$quick" ] || e2e=(--test architecture --test first_letter --test refusals)
 
 stage setup deploy/packages.sh test
-stage build cargo build --release --locked --workspace
+stage build tests --no-run
 stage fmt cargo fmt --all --check
 stage clippy cargo clippy --release --locked --workspace --all-targets -- -D warnings
-stage unit cargo test --release --locked --workspace --exclude postino-tests \
-    --lib --bins --tests
-stage doc cargo test --release --locked --workspace --doc
-stage e2e e2e
+stage unit tests --lib --bins "${unit[@]}"
+stage doc tests --doc
+# Two cores: two tests at a time keep their deadlines honest.
+stage e2e tests "${e2e[@]}" -- --test-threads=2
 close

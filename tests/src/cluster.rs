@@ -82,7 +82,10 @@ impl Builder {
         let directory = TempDir::with_prefix("postino-cluster-")?;
         let mut environment = self.environment;
         environment.push(format!("POSTINO_BIN={}", binary()?.display()));
-        let cluster = Cluster { directory, environment };
+        let cluster = Cluster {
+            directory,
+            environment,
+        };
         let mut arguments = Vec::new();
         for (role, n) in self.counts {
             arguments.extend([format!("--{role}"), n.to_string()]);
@@ -104,7 +107,11 @@ pub struct Cluster {
 impl Cluster {
     /// Sets one up: three stores and one process of each other role.
     pub fn builder() -> Builder {
-        Builder { counts: BTreeMap::new(), arguments: Vec::new(), environment: Vec::new() }
+        Builder {
+            counts: BTreeMap::new(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 
     async fn script(&self, verb: &str, more: &[&str]) -> Result<String> {
@@ -114,7 +121,9 @@ impl Cluster {
         arguments.extend(["bash", &script, verb, &dir]);
         arguments.extend(more);
         let output = run("env", &arguments).await?;
-        output.success().with_context(|| format!("cluster.sh {verb}{}", self.logs()))
+        output
+            .success()
+            .with_context(|| format!("cluster.sh {verb}{}", self.logs()))
     }
 
     /// The cluster's directory.
@@ -131,7 +140,10 @@ impl Cluster {
     /// One process by its name.
     pub fn node(&self, name: &str) -> Result<Node> {
         let nodes = self.nodes()?;
-        nodes.into_iter().find(|node| node.name == name).with_context(|| format!("no {name}"))
+        nodes
+            .into_iter()
+            .find(|node| node.name == name)
+            .with_context(|| format!("no {name}"))
     }
 
     /// The address of a listener of a process.
@@ -206,14 +218,23 @@ impl Cluster {
     }
 
     async fn leader_seen_by(&self, node: &str, shard: u32) -> Result<Option<String>> {
-        let output = self.command_at(node, &["cluster", "status", "--json"]).await?.success()?;
+        let output = self
+            .command_at(node, &["cluster", "status", "--json"])
+            .await?
+            .success()?;
         let status: serde_json::Value = serde_json::from_str(&output)?;
         let groups = status["groups"].as_array().context("groups")?;
-        let group = groups.iter().find(|g| g["shard"].as_u64() == Some(shard.into()));
-        let Some(endpoint) = group.and_then(|g| g["leader"].as_str()) else { return Ok(None) };
+        let group = groups
+            .iter()
+            .find(|g| g["shard"].as_u64() == Some(shard.into()));
+        let Some(endpoint) = group.and_then(|g| g["leader"].as_str()) else {
+            return Ok(None);
+        };
         let nodes = self.nodes()?.into_iter();
         let mut leads = nodes.filter(|node| {
-            node.addresses.get("admin").is_some_and(|admin| endpoint.ends_with(&admin.to_string()))
+            node.addresses
+                .get("admin")
+                .is_some_and(|admin| endpoint.ends_with(&admin.to_string()))
         });
         Ok(leads.next().map(|node| node.name))
     }

@@ -30,7 +30,11 @@ impl Dns {
         let mut command = Command::new("/usr/sbin/unbound");
         command.args(["-d", "-p", "-c"]).arg(&configuration);
         let process = Process::start(&mut command, &directory.path().join("log"))?;
-        let mut dns = Self { process, address, _directory: directory };
+        let mut dns = Self {
+            process,
+            address,
+            _directory: directory,
+        };
         let process = &mut dns.process;
         let up = until("the name server answers", seconds(20), async || {
             if process.ended().is_some() {

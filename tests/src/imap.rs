@@ -34,7 +34,10 @@ pub struct Response {
 impl Response {
     /// All literals of all untagged responses.
     pub fn literals(self) -> Vec<Vec<u8>> {
-        self.untagged.into_iter().flat_map(|line| line.literals).collect()
+        self.untagged
+            .into_iter()
+            .flat_map(|line| line.literals)
+            .collect()
     }
 
     /// The first untagged response that contains a text.
@@ -54,9 +57,15 @@ impl Imap {
     pub async fn connect(address: SocketAddr) -> Result<Self> {
         let stream = timeout(LIMIT, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
-        let mut imap = Self { stream: BufReader::new(stream), tag: 0 };
+        let mut imap = Self {
+            stream: BufReader::new(stream),
+            tag: 0,
+        };
         let greeting = imap.line().await?;
-        ensure!(greeting.text.starts_with("* OK"), "greeted with {greeting:?}");
+        ensure!(
+            greeting.text.starts_with("* OK"),
+            "greeted with {greeting:?}"
+        );
         Ok(imap)
     }
 
@@ -69,7 +78,10 @@ impl Imap {
 
     /// Reads one line with its literals.
     pub async fn line(&mut self) -> Result<Line> {
-        let mut line = Line { text: String::new(), literals: Vec::new() };
+        let mut line = Line {
+            text: String::new(),
+            literals: Vec::new(),
+        };
         loop {
             let mut bytes = Vec::new();
             let read = self.stream.read_until(b'\n', &mut bytes);
@@ -77,23 +89,30 @@ impl Imap {
             ensure!(n > 0, "the server closed the connection");
             let text = String::from_utf8_lossy(&bytes);
             line.text.push_str(text.trim_end_matches("\r\n"));
-            let Some(length) = literal_length(&line.text) else { return Ok(line) };
+            let Some(length) = literal_length(&line.text) else {
+                return Ok(line);
+            };
             let mut literal = vec![0; length];
-            timeout(LIMIT, self.stream.read_exact(&mut literal)).await.context("literal")??;
+            timeout(LIMIT, self.stream.read_exact(&mut literal))
+                .await
+                .context("literal")??;
             line.literals.push(literal);
         }
     }
 
     /// Sends octets as they are.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        timeout(LIMIT, self.stream.get_mut().write_all(bytes)).await.context("cannot write")??;
+        timeout(LIMIT, self.stream.get_mut().write_all(bytes))
+            .await
+            .context("cannot write")??;
         Ok(())
     }
 
     /// Sends a command; the answer is still to be read with [`Imap::finish`].
     pub async fn begin(&mut self, command: &str) -> Result<()> {
         self.tag += 1;
-        self.send(format!("a{} {command}\r\n", self.tag).as_bytes()).await
+        self.send(format!("a{} {command}\r\n", self.tag).as_bytes())
+            .await
     }
 
     /// Reads the responses up to the tagged one of the last command.
@@ -103,7 +122,10 @@ impl Imap {
         loop {
             let line = self.line().await?;
             if let Some(tagged) = line.text.strip_prefix(&tag) {
-                return Ok(Response { untagged, tagged: tagged.to_owned() });
+                return Ok(Response {
+                    untagged,
+                    tagged: tagged.to_owned(),
+                });
             }
             untagged.push(line);
         }
@@ -128,7 +150,8 @@ impl Imap {
     pub async fn append(&mut self, mailbox: &str, message: &[u8]) -> Result<Response> {
         self.tag += 1;
         let head = format!("a{} APPEND {mailbox} {{{}+}}\r\n", self.tag, message.len());
-        self.send(&[head.as_bytes(), message, b"\r\n"].concat()).await?;
+        self.send(&[head.as_bytes(), message, b"\r\n"].concat())
+            .await?;
         self.finish().await
     }
 

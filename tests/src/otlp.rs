@@ -49,7 +49,11 @@ impl TraceService for Received {
         for resource in request.into_inner().resource_spans {
             let attributes = resource.resource.map(|r| r.attributes).unwrap_or_default();
             let service = text(&attributes, "service.name").unwrap_or_default();
-            for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+            for span in resource
+                .scope_spans
+                .into_iter()
+                .flat_map(|scope| scope.spans)
+            {
                 spans.push(Span {
                     service: service.clone(),
                     name: span.name,
@@ -74,7 +78,10 @@ fn texts(attributes: &[KeyValue]) -> Vec<(String, String)> {
 }
 
 fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
-    texts(attributes).into_iter().find(|pair| pair.0 == key).map(|pair| pair.1)
+    texts(attributes)
+        .into_iter()
+        .find(|pair| pair.0 == key)
+        .map(|pair| pair.1)
 }
 
 /// A running receiver.
@@ -94,9 +101,15 @@ impl Receiver {
         let server = tonic::transport::Server::builder().add_service(service);
         let server = tokio::spawn(async move {
             // Ends with the task; an error would show as spans that never come.
-            let _ = server.serve_with_incoming(TcpListenerStream::new(listener)).await;
+            let _ = server
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await;
         });
-        Ok(Self { received, address, server })
+        Ok(Self {
+            received,
+            address,
+            server,
+        })
     }
 
     /// The value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
@@ -106,19 +119,29 @@ impl Receiver {
 
     /// All spans so far.
     pub fn spans(&self) -> Vec<Span> {
-        self.received.0.lock().expect("no panic while it was held").clone()
+        self.received
+            .0
+            .lock()
+            .expect("no panic while it was held")
+            .clone()
     }
 
     /// The trace of the letter with this queue-id, if a span has named it yet.
     pub fn trace_of(&self, queue_id: &str) -> Option<Vec<u8>> {
         let names_it = |span: &Span| span.attributes.iter().any(|pair| pair.1 == queue_id);
-        self.spans().into_iter().find(names_it).map(|span| span.trace)
+        self.spans()
+            .into_iter()
+            .find(names_it)
+            .map(|span| span.trace)
     }
 
     /// The services that have a span in a trace.
     pub fn services_in(&self, trace: &[u8]) -> BTreeSet<String> {
         let spans = self.spans().into_iter();
-        spans.filter(|span| span.trace == trace).map(|span| span.service).collect()
+        spans
+            .filter(|span| span.trace == trace)
+            .map(|span| span.service)
+            .collect()
     }
 }
 

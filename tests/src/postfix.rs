@@ -12,7 +12,10 @@ use crate::program::run;
 use crate::wait::{seconds, until};
 
 /// Where Debian keeps Postfix's table of daemons as it was shipped.
-const MASTER: [&str; 2] = ["/etc/postfix/master.cf.proto", "/usr/share/postfix/master.cf.dist"];
+const MASTER: [&str; 2] = [
+    "/etc/postfix/master.cf.proto",
+    "/usr/share/postfix/master.cf.dist",
+];
 
 /// A running Postfix that takes mail for one domain and files it, a file each, in a maildir.
 pub struct Postfix {
@@ -51,10 +54,16 @@ impl Postfix {
             fs::create_dir(self.path(name))?;
         }
         for name in ["data", "mail"] {
-            let done = Command::new("chown").arg("postfix").arg(self.path(name)).status()?;
+            let done = Command::new("chown")
+                .arg("postfix")
+                .arg(self.path(name))
+                .status()?;
             ensure!(done.success(), "chown {name}");
         }
-        let source = MASTER.iter().find(|path| Path::new(path).exists()).context("master.cf")?;
+        let source = MASTER
+            .iter()
+            .find(|path| Path::new(path).exists())
+            .context("master.cf")?;
         let master = fs::read_to_string(source)?;
         fs::write(self.path("etc/master.cf"), daemons(&master, self.address))?;
         fs::write(self.path("etc/main.cf"), self.main(domain)?)?;
@@ -89,7 +98,13 @@ impl Postfix {
     async fn postfix(&self, command: &str) -> Result<()> {
         let etc = self.path("etc");
         let environment = format!("MAIL_CONFIG={}", etc.display());
-        let arguments = [&environment, "/usr/sbin/postfix", "-c", &etc.to_string_lossy(), command];
+        let arguments = [
+            &environment,
+            "/usr/sbin/postfix",
+            "-c",
+            &etc.to_string_lossy(),
+            command,
+        ];
         run("env", &arguments).await?.success()?;
         Ok(())
     }
@@ -101,15 +116,22 @@ impl Postfix {
 
     /// The letters it has filed.
     pub fn letters(&self) -> Vec<Vec<u8>> {
-        let files = fs::read_dir(self.path("mail/box/new")).into_iter().flatten().flatten();
-        files.filter_map(|file| fs::read(file.path()).ok()).collect()
+        let files = fs::read_dir(self.path("mail/box/new"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        files
+            .filter_map(|file| fs::read(file.path()).ok())
+            .collect()
     }
 
     /// Waits until it has filed `count` letters.
     pub async fn wait_letters(&self, count: usize) -> Result<Vec<Vec<u8>>> {
         let what = format!("{count} letters at Postfix");
         let enough = async || Some(self.letters()).filter(|letters| letters.len() >= count);
-        until(&what, seconds(30), enough).await.with_context(|| self.log())
+        until(&what, seconds(30), enough)
+            .await
+            .with_context(|| self.log())
     }
 
     /// Its log.
@@ -121,7 +143,9 @@ impl Postfix {
 impl Drop for Postfix {
     fn drop(&mut self) {
         // Through its own pid file: the master ends its daemons.
-        let Ok(pid) = fs::read_to_string(self.path("spool/pid/master.pid")) else { return };
+        let Ok(pid) = fs::read_to_string(self.path("spool/pid/master.pid")) else {
+            return;
+        };
         let Ok(pid) = pid.trim().parse() else { return };
         let _ = crate::process::signal(pid, rustix::process::Signal::TERM);
     }
@@ -129,7 +153,10 @@ impl Drop for Postfix {
 
 fn open_to_all(directory: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    Ok(fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?)
+    Ok(fs::set_permissions(
+        directory,
+        fs::Permissions::from_mode(0o755),
+    )?)
 }
 
 /// The table of daemons with our own SMTP listener, none of them in a chroot.

@@ -18,7 +18,11 @@ pub fn binary() -> Result<PathBuf> {
         return Ok(path.into());
     }
     let me = std::env::current_exe()?;
-    let beside = me.ancestors().skip(1).take(2).map(|dir| dir.join("postino"));
+    let beside = me
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join("postino"));
     let Some(path) = beside.into_iter().find(|path| path.is_file()) else {
         bail!("the binary is not built: cargo build --release -p postino");
     };
@@ -27,7 +31,9 @@ pub fn binary() -> Result<PathBuf> {
 
 /// The top of the source tree.
 pub fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is below the top")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate is below the top")
 }
 
 /// What `ports.json` says: listener name to address.
@@ -41,7 +47,10 @@ pub fn read_ports(dir: &Path) -> Option<Ports> {
 
 /// Sends a signal to a process by its id.
 pub fn signal(pid: u32, signal: Signal) -> Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process id")?;
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("a process id")?;
     Ok(kill_process(pid, signal)?)
 }
 
@@ -57,7 +66,10 @@ pub fn resident_memory(pid: u32) -> Result<u64> {
 
 fn status_field(pid: u32, name: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with(name)).context("no such field")?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(name))
+        .context("no such field")?;
     let kib = line.split_whitespace().nth(1).context("a number")?;
     Ok(kib.parse::<u64>()? * 1024)
 }
@@ -79,7 +91,10 @@ impl Process {
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
-        Ok(Self { child, log: log.to_owned() })
+        Ok(Self {
+            child,
+            log: log.to_owned(),
+        })
     }
 
     /// Its process id.
@@ -107,12 +122,17 @@ impl Process {
     /// SIGTERM, and how it ended.
     pub async fn stop(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
-        wait::until("the process ends after SIGTERM", limit, async || self.ended()).await
+        wait::until("the process ends after SIGTERM", limit, async || {
+            self.ended()
+        })
+        .await
     }
 
     /// What it wrote.
     pub fn output(&self) -> String {
-        fs::read(&self.log).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+        fs::read(&self.log)
+            .map(|b| String::from_utf8_lossy(&b).into_owned())
+            .unwrap_or_default()
     }
 }
 

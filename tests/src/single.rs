@@ -12,8 +12,17 @@ use crate::program::{Output, run};
 use crate::wait::{seconds, until};
 
 /// Every listener of `dev`; the tests give each port 0.
-const LISTENERS: [&str; 9] =
-    ["smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "http", "admin"];
+const LISTENERS: [&str; 9] = [
+    "smtp",
+    "submission",
+    "submissions",
+    "imap",
+    "imaps",
+    "pop3",
+    "pop3s",
+    "http",
+    "admin",
+];
 
 /// A running `postino dev` with a data directory of its own.
 pub struct Postino {
@@ -115,7 +124,10 @@ impl Postino {
 
     /// The address of a listener.
     pub fn address(&self, listener: &str) -> SocketAddr {
-        *self.ports.get(listener).unwrap_or_else(|| panic!("no {listener} in {:?}", self.ports))
+        *self
+            .ports
+            .get(listener)
+            .unwrap_or_else(|| panic!("no {listener} in {:?}", self.ports))
     }
 
     /// Where mail comes in.

@@ -30,7 +30,12 @@ impl Reply {
 
     /// The queue-id in a reply to the final dot.
     pub fn queue_id(&self) -> Option<&str> {
-        self.lines.first()?.split("queued as ").nth(1)?.split_whitespace().next()
+        self.lines
+            .first()?
+            .split("queued as ")
+            .nth(1)?
+            .split_whitespace()
+            .next()
     }
 }
 
@@ -44,7 +49,9 @@ impl Smtp {
     pub async fn connect(address: SocketAddr) -> Result<Self> {
         let stream = timeout(LIMIT, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
-        let mut smtp = Self { stream: BufReader::new(stream) };
+        let mut smtp = Self {
+            stream: BufReader::new(stream),
+        };
         let greeting = smtp.reply().await?;
         ensure!(greeting.code == 220, "greeted with {greeting:?}");
         Ok(smtp)
@@ -62,7 +69,9 @@ impl Smtp {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
-            let n = timeout(LIMIT, self.stream.read_line(&mut line)).await.context("no reply")??;
+            let n = timeout(LIMIT, self.stream.read_line(&mut line))
+                .await
+                .context("no reply")??;
             ensure!(n > 0, "the server closed the connection");
             let line = line.trim_end_matches("\r\n");
             let code = line.get(..3).and_then(|c| c.parse().ok());
@@ -76,7 +85,9 @@ impl Smtp {
 
     /// Sends octets as they are.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        timeout(LIMIT, self.stream.get_mut().write_all(bytes)).await.context("cannot write")??;
+        timeout(LIMIT, self.stream.get_mut().write_all(bytes))
+            .await
+            .context("cannot write")??;
         Ok(())
     }
 
@@ -133,7 +144,9 @@ impl Smtp {
     /// Reads until the server closes.
     pub async fn rest(&mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        timeout(LIMIT, self.stream.read_to_end(&mut bytes)).await.context("stays open")??;
+        timeout(LIMIT, self.stream.read_to_end(&mut bytes))
+            .await
+            .context("stays open")??;
         Ok(bytes)
     }
 }
@@ -155,12 +168,7 @@ pub fn dot_stuffed(message: &[u8]) -> Vec<u8> {
 }
 
 /// Sends one letter over a connection of its own, and gives its queue-id.
-pub async fn send(
-    address: SocketAddr,
-    from: &str,
-    to: &[&str],
-    message: &[u8],
-) -> Result<String> {
+pub async fn send(address: SocketAddr, from: &str, to: &[&str], message: &[u8]) -> Result<String> {
     let mut smtp = Smtp::greet(address).await?;
     let reply = smtp.transaction(from, to, message).await?;
     ensure!(reply.code == 250, "not accepted: {reply:?}");

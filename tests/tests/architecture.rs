@@ -7,10 +7,20 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use postino_tests::process::top;
 
 /// Libraries that know no runtime, no transport, no database.
-const PURE: [&str; 5] =
-    ["postino-types", "postino-smtp", "postino-imap", "postino-pop3", "postino-message"];
-const SERVICES: [&str; 5] =
-    ["postino-store", "postino-routing", "postino-queue", "postino-ingress", "postino-access"];
+const PURE: [&str; 5] = [
+    "postino-types",
+    "postino-smtp",
+    "postino-imap",
+    "postino-pop3",
+    "postino-message",
+];
+const SERVICES: [&str; 5] = [
+    "postino-store",
+    "postino-routing",
+    "postino-queue",
+    "postino-ingress",
+    "postino-access",
+];
 /// What wires the services together.
 const WIRING: [&str; 2] = ["postino", "postino-tests"];
 
@@ -24,23 +34,41 @@ impl Graph {
             .manifest_path(manifest)
             .other_options(["--locked".to_owned()])
             .exec()?;
-        let names: BTreeMap<_, _> =
-            metadata.packages.iter().map(|p| (p.id.clone(), p.name.to_string())).collect();
+        let names: BTreeMap<_, _> = metadata
+            .packages
+            .iter()
+            .map(|p| (p.id.clone(), p.name.to_string()))
+            .collect();
         let mut graph = BTreeMap::new();
-        for node in metadata.resolve.map(|resolve| resolve.nodes).unwrap_or_default() {
+        for node in metadata
+            .resolve
+            .map(|resolve| resolve.nodes)
+            .unwrap_or_default()
+        {
             let normal = node.deps.iter().filter(|dependency| {
-                dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
+                dependency
+                    .dep_kinds
+                    .iter()
+                    .any(|kind| kind.kind == DependencyKind::Normal)
             });
             let needs: BTreeSet<String> = normal.map(|d| names[&d.pkg].clone()).collect();
             // Two versions of one package are one for this purpose.
-            graph.entry(names[&node.id].clone()).or_insert_with(BTreeSet::new).extend(needs);
+            graph
+                .entry(names[&node.id].clone())
+                .or_insert_with(BTreeSet::new)
+                .extend(needs);
         }
-        anyhow::ensure!(graph.contains_key("postino"), "the binary is not in the metadata");
+        anyhow::ensure!(
+            graph.contains_key("postino"),
+            "the binary is not in the metadata"
+        );
         Ok(Self(graph))
     }
 
     fn direct(&self, name: &str) -> &BTreeSet<String> {
-        self.0.get(name).unwrap_or_else(|| panic!("no package {name}"))
+        self.0
+            .get(name)
+            .unwrap_or_else(|| panic!("no package {name}"))
     }
 
     fn reachable(&self, name: &str) -> BTreeSet<String> {
@@ -57,7 +85,9 @@ impl Graph {
     }
 
     fn ours(&self) -> impl Iterator<Item = &String> {
-        self.0.keys().filter(|name| *name == "postino" || name.starts_with("postino-"))
+        self.0
+            .keys()
+            .filter(|name| *name == "postino" || name.starts_with("postino-"))
     }
 }
 
@@ -78,7 +108,10 @@ fn services_do_not_know_each_other() -> Result<()> {
     let graph = Graph::read()?;
     for name in graph.ours().filter(|name| !WIRING.contains(&name.as_str())) {
         for service in SERVICES.iter().filter(|service| **service != name) {
-            assert!(!graph.reachable(name).contains(*service), "{name} reaches {service}");
+            assert!(
+                !graph.reachable(name).contains(*service),
+                "{name} reaches {service}"
+            );
         }
     }
     Ok(())
@@ -93,7 +126,11 @@ fn heavy_libraries_live_in_one_place() -> Result<()> {
         ("hickory-resolver", "postino-routing"),
     ] {
         for name in graph.ours() {
-            assert_eq!(graph.direct(name).contains(library), name == home, "{name}: {library}");
+            assert_eq!(
+                graph.direct(name).contains(library),
+                name == home,
+                "{name}: {library}"
+            );
         }
     }
     Ok(())
@@ -111,9 +148,16 @@ fn dependencies_point_one_way() -> Result<()> {
         _ => 3,
     };
     for name in graph.ours() {
-        for needed in graph.direct(name).iter().filter(|n| n.starts_with("postino")) {
+        for needed in graph
+            .direct(name)
+            .iter()
+            .filter(|n| n.starts_with("postino"))
+        {
             let (upper, lower) = (layer(name), layer(needed));
-            assert!(lower < upper || (lower == 2 && upper == 2), "{name} needs {needed}");
+            assert!(
+                lower < upper || (lower == 2 && upper == 2),
+                "{name} needs {needed}"
+            );
         }
     }
     Ok(())

@@ -24,7 +24,12 @@ async fn each_role_is_a_process_and_a_letter_is_one_trace_in_all() -> Result<()>
     let nodes = cluster.nodes()?;
     let mut present = roles(&nodes)?;
     present.sort_unstable();
-    assert_eq!(present, ["access", "ingress", "queue", "routing", "store", "store", "store"]);
+    assert_eq!(
+        present,
+        [
+            "access", "ingress", "queue", "routing", "store", "store", "store"
+        ]
+    );
 
     let mut bob = imap::Imap::login(cluster.imap()?, BOB, PASSWORD).await?;
     bob.ok("SELECT INBOX").await?;
@@ -37,25 +42,45 @@ async fn each_role_is_a_process_and_a_letter_is_one_trace_in_all() -> Result<()>
     let inbox = imap::inbox(cluster.imap()?, BOB, PASSWORD, 1).await?;
     assert!(inbox[0].ends_with(&message));
 
-    let wanted: BTreeSet<String> =
-        ["ingress", "routing", "store", "queue"].map(|role| format!("postino-{role}")).into();
+    let wanted: BTreeSet<String> = ["ingress", "routing", "store", "queue"]
+        .map(|role| format!("postino-{role}"))
+        .into();
     let complete = async || {
         let trace = receiver.trace_of(&queue_id)?;
-        wanted.is_subset(&receiver.services_in(&trace)).then_some(trace)
+        wanted
+            .is_subset(&receiver.services_in(&trace))
+            .then_some(trace)
     };
-    let trace = until("one trace in every role", seconds(40), complete).await.with_context(|| {
-        let seen = receiver.trace_of(&queue_id).map(|trace| receiver.services_in(&trace));
-        format!("services in the trace: {seen:?}")
-    })?;
+    let trace = until("one trace in every role", seconds(40), complete)
+        .await
+        .with_context(|| {
+            let seen = receiver
+                .trace_of(&queue_id)
+                .map(|trace| receiver.services_in(&trace));
+            format!("services in the trace: {seen:?}")
+        })?;
     // The push to the reader is of its own trace, linked to the letter's or not at all: but the
     // access role exports.
     let from_access = async || {
-        receiver.spans().iter().any(|span| span.service == "postino-access").then_some(())
+        receiver
+            .spans()
+            .iter()
+            .any(|span| span.service == "postino-access")
+            .then_some(())
     };
     until("a span of the access role", seconds(20), from_access).await?;
-    let names: BTreeSet<String> =
-        receiver.spans().into_iter().filter(|s| s.trace == trace).map(|s| s.name).collect();
-    for name in ["smtp.transaction", "Routing/Resolve", "raft.commit", "process mail.queue"] {
+    let names: BTreeSet<String> = receiver
+        .spans()
+        .into_iter()
+        .filter(|s| s.trace == trace)
+        .map(|s| s.name)
+        .collect();
+    for name in [
+        "smtp.transaction",
+        "Routing/Resolve",
+        "raft.commit",
+        "process mail.queue",
+    ] {
         assert!(names.contains(name), "{name} is not in {names:?}");
     }
     cluster.down().await
@@ -70,26 +95,50 @@ async fn killing_all_ingress_leaves_imap_serving() -> Result<()> {
     bob.ok("SELECT INBOX").await?;
     // Pushed although the letter came through another process.
     bob.begin("IDLE").await?;
-    smtp::send(cluster.address("ingress-2", "smtp")?, ALICE, &[BOB], &message).await?;
+    smtp::send(
+        cluster.address("ingress-2", "smtp")?,
+        ALICE,
+        &[BOB],
+        &message,
+    )
+    .await?;
     while bob.line().await?.text != "* 2 EXISTS" {}
     bob.send(b"DONE\r\n").await?;
     bob.finish().await?;
     for name in ["ingress-1", "ingress-2"] {
         cluster.kill(name).await?;
     }
-    assert_eq!(bob.ok("UID FETCH 1:* (BODY.PEEK[])").await?.literals().len(), 2);
-    assert_eq!(imap::inbox(cluster.imap()?, BOB, PASSWORD, 2).await?.len(), 2);
+    assert_eq!(
+        bob.ok("UID FETCH 1:* (BODY.PEEK[])")
+            .await?
+            .literals()
+            .len(),
+        2
+    );
+    assert_eq!(
+        imap::inbox(cluster.imap()?, BOB, PASSWORD, 2).await?.len(),
+        2
+    );
     cluster.start("ingress-1").await?;
     smtp::send(cluster.smtp()?, ALICE, &[BOB], &message).await?;
-    assert_eq!(imap::inbox(cluster.imap()?, BOB, PASSWORD, 3).await?.len(), 3);
+    assert_eq!(
+        imap::inbox(cluster.imap()?, BOB, PASSWORD, 3).await?.len(),
+        3
+    );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_a_leading_store_loses_and_doubles_nothing() -> Result<()> {
     let cluster = Cluster::builder().start().await?;
-    cluster.command(&["alias", "add", "u0@example.org", BOB]).await?.success()?;
-    cluster.command(&["alias", "add", "u1@example.org", ALICE, BOB]).await?.success()?;
+    cluster
+        .command(&["alias", "add", "u0@example.org", BOB])
+        .await?
+        .success()?;
+    cluster
+        .command(&["alias", "add", "u1@example.org", ALICE, BOB])
+        .await?
+        .success()?;
     let path = cluster.path().join("journal");
     let plan = load::Plan {
         server: cluster.smtp()?,
@@ -119,11 +168,19 @@ async fn killing_a_leading_store_loses_and_doubles_nothing() -> Result<()> {
     cluster.start(&leader).await?;
     grows(50).await?;
     let outcome = sending.await??;
-    println!("{} accepted, longest gap {:?}", outcome.accepted, outcome.longest_gap);
+    println!(
+        "{} accepted, longest gap {:?}",
+        outcome.accepted, outcome.longest_gap
+    );
     assert!(outcome.longest_gap < Duration::from_secs(10), "{outcome:?}");
 
     let empty = async || {
-        let list = cluster.command(&["queue", "list", "--json"]).await.ok()?.success().ok()?;
+        let list = cluster
+            .command(&["queue", "list", "--json"])
+            .await
+            .ok()?
+            .success()
+            .ok()?;
         (list.trim() == "[]").then_some(())
     };
     until("the queue is empty", seconds(60), empty).await?;
@@ -135,12 +192,23 @@ async fn killing_a_leading_store_loses_and_doubles_nothing() -> Result<()> {
     verify(cluster.imap()?, PASSWORD, &wanted).await?.check()?;
     // The node that came back has what the others have.
     let caught_up = async || {
-        let status = cluster.command_at(&leader, &["cluster", "status", "--json"]).await.ok()?;
+        let status = cluster
+            .command_at(&leader, &["cluster", "status", "--json"])
+            .await
+            .ok()?;
         let status: serde_json::Value = serde_json::from_str(&status.success().ok()?).ok()?;
         let groups = status["groups"].as_array()?;
-        groups.iter().all(|group| group["leader"].is_string()).then_some(())
+        groups
+            .iter()
+            .all(|group| group["leader"].is_string())
+            .then_some(())
     };
-    until("every group of the returned node has a leader", seconds(30), caught_up).await
+    until(
+        "every group of the returned node has a leader",
+        seconds(30),
+        caught_up,
+    )
+    .await
 }
 
 /// Waits until a letter's queue process has logged that it filed it, by what the reader sees.
@@ -150,7 +218,11 @@ async fn filed(cluster: &Cluster, who: &str) -> Result<usize> {
 
 #[tokio::test]
 async fn a_queue_killed_between_deliver_and_settle_makes_no_second_copy() -> Result<()> {
-    let cluster = Cluster::builder().stores(1).set("queue.settle_delay", "30s").start().await?;
+    let cluster = Cluster::builder()
+        .stores(1)
+        .set("queue.settle_delay", "30s")
+        .start()
+        .await?;
     // Two mailboxes on different shards cannot both be filed by the accepting commit.
     let message = letter(&fresh_id(), ALICE, BOB, 3000);
     let queue_id = smtp::send(cluster.smtp()?, ALICE, &[ALICE, BOB], &message).await?;
@@ -209,7 +281,12 @@ async fn a_stopped_lease_owner_cannot_settle_any_more() -> Result<()> {
     until("the second owner settles", seconds(60), settled).await?;
     cluster.signal("queue-1", Signal::CONT)?;
     let refused = async || cluster.log("queue-1").contains("lease").then_some(());
-    until("the first owner learns that its lease is gone", seconds(30), refused).await?;
+    until(
+        "the first owner learns that its lease is gone",
+        seconds(30),
+        refused,
+    )
+    .await?;
     for who in [ALICE, BOB] {
         assert_eq!(filed(&cluster, who).await?, 1, "{who} has one copy");
     }

@@ -17,11 +17,18 @@ async fn no_acknowledged_letter_is_lost_or_doubled() -> Result<()> {
     let mut postino = Postino::start().await?;
     // Two recipients on different shards, and aliases that lead to both: the fast path and the
     // queue's own deliveries are both under way when the process dies.
-    postino.done(&["alias", "add", "u0@example.org", ALICE]).await?;
-    postino.done(&["alias", "add", "u1@example.org", ALICE, BOB]).await?;
+    postino
+        .done(&["alias", "add", "u0@example.org", ALICE])
+        .await?;
+    postino
+        .done(&["alias", "add", "u1@example.org", ALICE, BOB])
+        .await?;
     let path = postino.data().with_extension("journal");
-    let accounts =
-        Accounts { pattern: "u{}@example.org".into(), count: 2, password: PASSWORD.into() };
+    let accounts = Accounts {
+        pattern: "u{}@example.org".into(),
+        count: 2,
+        password: PASSWORD.into(),
+    };
     let plan = smtp::Plan {
         server: postino.smtp(),
         connections: 8,

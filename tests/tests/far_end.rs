@@ -22,7 +22,10 @@ async fn postfix_files_a_letter_and_refuses_nobody() -> Result<()> {
 
 #[tokio::test]
 async fn the_name_server_answers() -> Result<()> {
-    let dns = Dns::start(&["remote.test. MX 10 mx.remote.test.", "mx.remote.test. A 127.0.0.9"]);
+    let dns = Dns::start(&[
+        "remote.test. MX 10 mx.remote.test.",
+        "mx.remote.test. A 127.0.0.9",
+    ]);
     let dns = dns.await?;
     // A query in raw octets: id, flags RD, one question, "mx.remote.test", type A, class IN.
     let script = "import socket,sys\n\

@@ -13,7 +13,10 @@ const ALLOWED: u64 = 200 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_letters_of_fifty_mebibytes_in_one_process() -> Result<()> {
-    let postino = Postino::builder().set("ingress.max_message", "64 MiB").start().await?;
+    let postino = Postino::builder()
+        .set("ingress.max_size", "64 MiB")
+        .start()
+        .await?;
     let before = peak_memory(postino.process().pid())?;
     send_ten(postino.smtp()).await?;
     arrived(postino.imap()).await?;
@@ -25,18 +28,26 @@ async fn ten_letters_of_fifty_mebibytes_in_one_process() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_letters_of_fifty_mebibytes_in_separate_processes() -> Result<()> {
-    let cluster =
-        Cluster::builder().stores(1).set("ingress.max_message", "64 MiB").start().await?;
+    let cluster = Cluster::builder()
+        .stores(1)
+        .set("ingress.max_size", "64 MiB")
+        .start()
+        .await?;
     let peaks = || -> Result<Vec<(String, u64)>> {
         let nodes = cluster.nodes()?.into_iter();
-        nodes.map(|node| Ok((node.name, peak_memory(node.pid)?))).collect()
+        nodes
+            .map(|node| Ok((node.name, peak_memory(node.pid)?)))
+            .collect()
     };
     let before = peaks()?;
     send_ten(cluster.smtp()?).await?;
     arrived(cluster.imap()?).await?;
     for ((name, before), (_, after)) in before.into_iter().zip(peaks()?) {
         println!("{name}: VmHWM {} MiB -> {} MiB", before >> 20, after >> 20);
-        assert!(after - before < ALLOWED, "{name}: VmHWM {before} -> {after}");
+        assert!(
+            after - before < ALLOWED,
+            "{name}: VmHWM {before} -> {after}"
+        );
     }
     Ok(())
 }
@@ -54,9 +65,17 @@ async fn arrived(server: std::net::SocketAddr) -> Result<()> {
     until("ten letters", seconds(60), all).await?;
     bob.ok("EXAMINE INBOX").await?;
     let sizes = bob.ok("FETCH 1:* (RFC822.SIZE)").await?;
-    for line in sizes.untagged.iter().filter(|line| line.text.contains("RFC822.SIZE")) {
+    for line in sizes
+        .untagged
+        .iter()
+        .filter(|line| line.text.contains("RFC822.SIZE"))
+    {
         let size = line.text.split("RFC822.SIZE ").nth(1).unwrap_or_default();
-        assert!(size.trim_end_matches(')').parse::<usize>()? > SIZE, "{}", line.text);
+        assert!(
+            size.trim_end_matches(')').parse::<usize>()? > SIZE,
+            "{}",
+            line.text
+        );
     }
     let whole = bob.ok("FETCH 1 (BODY.PEEK[])").await?.literals();
     assert!(whole[0].len() > SIZE);

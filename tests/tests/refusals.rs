@@ -45,9 +45,15 @@ async fn unknown_users_and_postmaster() -> Result<()> {
     assert_eq!(code, 550);
     assert!(text.starts_with("5.1.1"), "{text}");
     // RFC 5321 section 4.5.1: postmaster is never refused for good.
-    postino.done(&["alias", "add", "postmaster@example.org", BOB]).await?;
+    postino
+        .done(&["alias", "add", "postmaster@example.org", BOB])
+        .await?;
     for postmaster in ["postmaster", "Postmaster", "postmaster@example.org"] {
-        assert_eq!(rcpt(&postino, "smtp", "", postmaster).await?.0, 250, "{postmaster}");
+        assert_eq!(
+            rcpt(&postino, "smtp", "", postmaster).await?.0,
+            250,
+            "{postmaster}"
+        );
     }
     Ok(())
 }
@@ -62,8 +68,18 @@ async fn users_send_as_themselves_only() -> Result<()> {
     let refused = reply.code != 250 || smtp.command(&format!("RCPT TO:<{BOB}>")).await?.code >= 500;
     assert!(refused, "alice sends as bob");
     let message = letter(&fresh_id(), ALICE, BOB, 500);
-    submit(postino.address("submission"), ALICE, PASSWORD, &[BOB], &message).await?;
-    assert_eq!(imap::inbox(postino.imap(), BOB, PASSWORD, 1).await?.len(), 1);
+    submit(
+        postino.address("submission"),
+        ALICE,
+        PASSWORD,
+        &[BOB],
+        &message,
+    )
+    .await?;
+    assert_eq!(
+        imap::inbox(postino.imap(), BOB, PASSWORD, 1).await?.len(),
+        1
+    );
     Ok(())
 }
 
@@ -74,13 +90,16 @@ async fn a_smuggled_letter_is_not_taken() -> Result<()> {
         let mut bytes = b"Subject: outer\r\n\r\nbody".to_vec();
         bytes.extend_from_slice(end);
         bytes.extend_from_slice(
-            format!("MAIL FROM:<{ALICE}>\r\nRCPT TO:<{BOB}>\r\nDATA\r\nSubject: inner\r\n\r\n.\r\n")
-                .as_bytes(),
+            format!(
+                "MAIL FROM:<{ALICE}>\r\nRCPT TO:<{BOB}>\r\nDATA\r\nSubject: inner\r\n\r\n.\r\n"
+            )
+            .as_bytes(),
         );
         bytes
     };
-    let ends: [&[u8]; 7] =
-        [b"\n.\n", b"\r\n.\n", b"\n.\r\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\n.\r"];
+    let ends: [&[u8]; 7] = [
+        b"\n.\n", b"\r\n.\n", b"\n.\r\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\n.\r",
+    ];
     for end in ends {
         let mut smtp = Smtp::greet(postino.smtp()).await?;
         smtp.expect("MAIL FROM:<>", 250).await?;
@@ -114,7 +133,10 @@ async fn a_letter_that_goes_round_is_stopped() -> Result<()> {
 
 #[tokio::test]
 async fn passwords_in_plain_text_are_refused_where_the_policy_says_so() -> Result<()> {
-    let postino = Postino::builder().set("auth.plaintext", "never").start().await?;
+    let postino = Postino::builder()
+        .set("auth.plaintext", "never")
+        .start()
+        .await?;
     let mut smtp = Smtp::connect(postino.address("submission")).await?;
     let offer = smtp.expect("EHLO client.test", 250).await?;
     assert!(!offer.text().contains("AUTH"), "{offer:?}");
@@ -130,7 +152,10 @@ async fn passwords_in_plain_text_are_refused_where_the_policy_says_so() -> Resul
 
 #[tokio::test]
 async fn what_comes_before_starttls_is_forgotten() -> Result<()> {
-    let postino = Postino::builder().set("net.handshake_timeout", "1s").start().await?;
+    let postino = Postino::builder()
+        .set("net.handshake_timeout", "1s")
+        .start()
+        .await?;
     let mut smtp = Smtp::greet(postino.smtp()).await?;
     // The command after STARTTLS is in the same packet: it must never be answered in plain text.
     smtp.send(b"STARTTLS\r\nNOOP\r\n").await?;

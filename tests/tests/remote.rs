@@ -40,7 +40,11 @@ async fn a_letter_arrives_at_the_host_that_the_mx_names() -> Result<()> {
     assert!(arrived.ends_with(&String::from_utf8_lossy(&message).replace("\r\n", "\n")));
     let empty = async || {
         let list = postino.done(&["queue", "list", "--json"]).await.ok()?;
-        serde_json::from_str::<Value>(&list).ok()?.as_array()?.is_empty().then_some(())
+        serde_json::from_str::<Value>(&list)
+            .ok()?
+            .as_array()?
+            .is_empty()
+            .then_some(())
     };
     until("the queue is empty", seconds(20), empty).await
 }
@@ -80,7 +84,12 @@ async fn what_is_refused_for_good_comes_back_as_a_dsn() -> Result<()> {
         .await?;
     let message = letter(&fresh_id(), ALICE, "nobody@remote.test", 2000);
     // One result per recipient: the other one gets the letter.
-    submit(&postino, &["nobody@remote.test", "far@remote.test"], &message).await?;
+    submit(
+        &postino,
+        &["nobody@remote.test", "far@remote.test"],
+        &message,
+    )
+    .await?;
     postfix.wait_letters(1).await?;
     let inbox = imap::inbox(postino.imap(), ALICE, PASSWORD, 1).await?;
     let block = check_dsn(&inbox[0], "nobody@remote.test", "5.1.1").await?;
@@ -92,9 +101,13 @@ async fn what_is_refused_for_good_comes_back_as_a_dsn() -> Result<()> {
 async fn a_domain_that_takes_no_mail_or_does_not_exist() -> Result<()> {
     let dns = Dns::start(&["null.test. MX 0 ."]).await?;
     let dns = dns.address().to_string();
-    let postino = Postino::builder().arguments(["--dns", &dns]).start().await?;
-    for (n, (recipient, status)) in
-        [("x@null.test", "5.1.10"), ("x@missing.test", "5.1.2")].into_iter().enumerate()
+    let postino = Postino::builder()
+        .arguments(["--dns", &dns])
+        .start()
+        .await?;
+    for (n, (recipient, status)) in [("x@null.test", "5.1.10"), ("x@missing.test", "5.1.2")]
+        .into_iter()
+        .enumerate()
     {
         let message = letter(&fresh_id(), ALICE, recipient, 500);
         // Refused at RCPT, or returned later: both are right, but silence is not.
@@ -107,7 +120,10 @@ async fn a_domain_that_takes_no_mail_or_does_not_exist() -> Result<()> {
 }
 
 async fn recipient_state(postino: &Postino, queue_id: &str) -> Option<Value> {
-    let shown = postino.done(&["queue", "show", queue_id, "--json"]).await.ok()?;
+    let shown = postino
+        .done(&["queue", "show", queue_id, "--json"])
+        .await
+        .ok()?;
     let letter: Value = serde_json::from_str(&shown).ok()?;
     letter["recipients"].get(0).cloned()
 }
@@ -117,7 +133,10 @@ async fn attempt_and_next_time_survive_a_restart_and_retry_delivers() -> Result<
     // The host is down at first: its port is free, and Postfix takes it later.
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let route = format!("remote.test={port}");
-    let mut postino = Postino::builder().arguments(["--route", &route]).start().await?;
+    let mut postino = Postino::builder()
+        .arguments(["--route", &route])
+        .start()
+        .await?;
     let message = letter(&fresh_id(), ALICE, "far@remote.test", 2000);
     let queue_id = submit(&postino, &["far@remote.test"], &message).await?;
     let tried = async || {
@@ -129,7 +148,9 @@ async fn attempt_and_next_time_survive_a_restart_and_retry_delivers() -> Result<
 
     postino.kill()?;
     postino.start_again().await?;
-    let after = recipient_state(&postino, &queue_id).await.context("the letter is there")?;
+    let after = recipient_state(&postino, &queue_id)
+        .await
+        .context("the letter is there")?;
     assert_eq!(after, before, "attempt and next time are as they were");
 
     let postfix = Postfix::start_at("remote.test", port).await?;
@@ -159,12 +180,17 @@ async fn what_expires_comes_back() -> Result<()> {
 async fn never_a_bounce_for_a_bounce() -> Result<()> {
     let postfix = Postfix::start("remote.test").await?;
     let route = format!("remote.test={}", postfix.address());
-    let postino = Postino::builder().arguments(["--route", &route]).start().await?;
+    let postino = Postino::builder()
+        .arguments(["--route", &route])
+        .start()
+        .await?;
     // A null reverse-path to an address that the far end refuses.
     let mut smtp = smtp::Smtp::greet(postino.address("submission")).await?;
     smtp.authenticate(ALICE, PASSWORD).await?;
     let message = letter(&fresh_id(), ALICE, "nobody@remote.test", 500);
-    let reply = smtp.transaction("", &["nobody@remote.test"], &message).await?;
+    let reply = smtp
+        .transaction("", &["nobody@remote.test"], &message)
+        .await?;
     assert_eq!(reply.code, 250);
     let queue_id = reply.queue_id().context("a queue-id")?.to_owned();
     let gone = async || {

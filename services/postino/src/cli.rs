@@ -243,14 +243,24 @@ mod tests {
     #[test]
     fn a_target_may_stand_at_the_end() {
         let cli = Cli::try_parse_from(["postino", "domain", "add", "a.test", "--data", "d"]);
-        let Ok(Cli { command: Command::Domain { target, .. } }) = cli else { panic!("{cli:?}") };
+        let Ok(Cli {
+            command: Command::Domain { target, .. },
+        }) = cli
+        else {
+            panic!("{cli:?}")
+        };
         assert_eq!(target.data, Some("d".into()));
     }
 
     #[test]
     fn roles_are_a_list() {
         let cli = Cli::try_parse_from(["postino", "serve", "--roles", "store,queue"]);
-        let Ok(Cli { command: Command::Serve(serve) }) = cli else { panic!("{cli:?}") };
+        let Ok(Cli {
+            command: Command::Serve(serve),
+        }) = cli
+        else {
+            panic!("{cli:?}")
+        };
         assert_eq!(serve.roles, [Role::Store, Role::Queue]);
         assert!(Cli::try_parse_from(["postino", "serve", "--roles", "cook"]).is_err());
     }

@@ -96,11 +96,18 @@ impl Config {
     /// This host's name.
     pub(crate) fn name(&self) -> Result<Domain> {
         if !self.hostname.is_empty() {
-            return self.hostname.parse().with_context(|| format!("hostname {:?}", self.hostname));
+            return self
+                .hostname
+                .parse()
+                .with_context(|| format!("hostname {:?}", self.hostname));
         }
         let system = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         // A system whose name is none in the DNS's sense still has this one.
-        system.trim().parse().or_else(|_| "localhost".parse()).context("localhost")
+        system
+            .trim()
+            .parse()
+            .or_else(|_| "localhost".parse())
+            .context("localhost")
     }
 
     /// The data directory.
@@ -170,6 +177,10 @@ mod tests {
     fn an_open_grpc_port_is_refused() {
         let mut config = Config::default();
         config.listen.admin = Listen::At(SocketAddr::from(([0, 0, 0, 0], 1)));
-        assert!(config.check().is_err_and(|error| error.to_string().contains("insecure")));
+        assert!(
+            config
+                .check()
+                .is_err_and(|error| error.to_string().contains("insecure"))
+        );
     }
 }

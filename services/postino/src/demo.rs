@@ -30,7 +30,13 @@ pub(crate) async fn make_once(
         return Ok(());
     }
     // Parts that an interrupted start has made are there already.
-    unless_there(admin.add_domain(AddDomainRequest { domain: DOMAIN.into() }).await)?;
+    unless_there(
+        admin
+            .add_domain(AddDomainRequest {
+                domain: DOMAIN.into(),
+            })
+            .await,
+    )?;
     for address in ACCOUNTS {
         match account::add(admin, address, Secret::new(PASSWORD), auth).await {
             Err(AdminError::Call(error)) => unless_there(Err::<(), _>(error))?,

@@ -126,17 +126,30 @@ mod tests {
     fn a_listener_is_an_address_or_off() {
         assert_eq!("off".parse(), Ok(Listen::Off));
         let text = "[::1]:25";
-        assert_eq!(text.parse::<Listen>().map(|listen| listen.to_string()), Ok(text.into()));
+        assert_eq!(
+            text.parse::<Listen>().map(|listen| listen.to_string()),
+            Ok(text.into())
+        );
         assert!("25".parse::<Listen>().is_err());
     }
 
     #[test]
     fn a_process_opens_what_its_roles_need() {
-        let mut config = ListenConfig { pop3: Listen::Off, ..ListenConfig::default() };
-        let names = |config: &ListenConfig, role| -> Vec<&str> {
-            config.of(&[role]).into_iter().map(|(name, _)| name).collect()
+        let mut config = ListenConfig {
+            pop3: Listen::Off,
+            ..ListenConfig::default()
         };
-        assert_eq!(names(&config, Role::Access), ["http", "imap", "imaps", "pop3s"]);
+        let names = |config: &ListenConfig, role| -> Vec<&str> {
+            config
+                .of(&[role])
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect()
+        };
+        assert_eq!(
+            names(&config, Role::Access),
+            ["http", "imap", "imaps", "pop3s"]
+        );
         config.http = Listen::Off;
         assert!(names(&config, Role::Queue).is_empty());
     }

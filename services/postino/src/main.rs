@@ -21,7 +21,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Exit codes: 0 done, 1 refused; 2, for what is not understood, is clap's.
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("postino: {error}");
@@ -41,11 +44,17 @@ async fn dispatch(command: Command) -> Result<(), Refused> {
     let (json, done) = match command {
         Command::Dev(arguments) => return told(run::dev(arguments).await),
         Command::Serve(arguments) => return told(run::serve(arguments).await),
-        Command::Config { action: ConfigAction::Default } => return told(config::print_default()),
-        Command::Config { action: ConfigAction::Check { config, set } } => {
+        Command::Config {
+            action: ConfigAction::Default,
+        } => return told(config::print_default()),
+        Command::Config {
+            action: ConfigAction::Check { config, set },
+        } => {
             return told(config::check(config.as_deref(), &set));
         }
-        Command::Domain { action, target } => (target.json, admin::domain::run(action, target).await),
+        Command::Domain { action, target } => {
+            (target.json, admin::domain::run(action, target).await)
+        }
         Command::Account { action, target } => {
             (target.json, admin::account::run(action, target).await)
         }

@@ -134,10 +134,14 @@ async fn main() -> ExitCode {
 }
 
 async fn syncs(arguments: &SmtpArgs) -> Result<Option<f64>> {
-    let Some(server) = arguments.metrics else { return Ok(None) };
+    let Some(server) = arguments.metrics else {
+        return Ok(None);
+    };
     let (_, page) = get(server, "/metrics").await?;
     let value = metric(&page, &arguments.sync_metric);
-    Ok(Some(value.with_context(|| format!("no {} in /metrics", arguments.sync_metric))?))
+    Ok(Some(value.with_context(|| {
+        format!("no {} in /metrics", arguments.sync_metric)
+    })?))
 }
 
 async fn run_smtp(arguments: SmtpArgs) -> Result<()> {
@@ -146,7 +150,11 @@ async fn run_smtp(arguments: SmtpArgs) -> Result<()> {
         Some(server) => Some(Watchers::open(server, &accounts).await?),
         None => None,
     };
-    let journal = arguments.journal.as_deref().map(Journal::open).transpose()?;
+    let journal = arguments
+        .journal
+        .as_deref()
+        .map(Journal::open)
+        .transpose()?;
     let plan = smtp::Plan {
         server: arguments.server,
         connections: arguments.connections,
@@ -176,7 +184,9 @@ async fn run_smtp(arguments: SmtpArgs) -> Result<()> {
         line += &format!(" syncs/1000={:.0}", (after - before) * 1000.0 / letters);
     }
     if let Some(watchers) = &mut watchers {
-        let waited = watchers.wait(outcome.accepted, Duration::from_secs(300)).await?;
+        let waited = watchers
+            .wait(outcome.accepted, Duration::from_secs(300))
+            .await?;
         let whole = outcome.elapsed + waited;
         line += &format!(" delivered/s={:.0}", letters / whole.as_secs_f64());
     }

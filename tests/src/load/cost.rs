@@ -15,14 +15,20 @@ pub fn processor_time(roots: &[u32]) -> Result<Duration> {
     let table = processes()?;
     let mut tree: BTreeSet<u32> = roots.iter().copied().collect();
     loop {
-        let more = table.iter().filter(|(pid, p)| tree.contains(&p.parent) && !tree.contains(pid));
+        let more = table
+            .iter()
+            .filter(|(pid, p)| tree.contains(&p.parent) && !tree.contains(pid));
         let more: Vec<u32> = more.map(|(pid, _)| *pid).collect();
         if more.is_empty() {
             break;
         }
         tree.extend(more);
     }
-    let ticks: u64 = tree.iter().filter_map(|pid| table.get(pid)).map(|p| p.ticks).sum();
+    let ticks: u64 = tree
+        .iter()
+        .filter_map(|pid| table.get(pid))
+        .map(|p| p.ticks)
+        .sum();
     // USER_HZ is 100 on every Linux that Debian runs on.
     Ok(Duration::from_millis(ticks * 10))
 }
@@ -35,11 +41,18 @@ struct Usage {
 fn processes() -> Result<BTreeMap<u32, Usage>> {
     let mut table = BTreeMap::new();
     for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
             continue;
         };
         // A process that ended meanwhile has no file any more.
-        if let Some(usage) = fs::read_to_string(entry.path().join("stat")).ok().and_then(usage) {
+        if let Some(usage) = fs::read_to_string(entry.path().join("stat"))
+            .ok()
+            .and_then(usage)
+        {
             table.insert(pid, usage);
         }
     }
@@ -52,7 +65,10 @@ fn usage(stat: String) -> Option<Usage> {
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     let ticks = (14..=17).map(number).sum::<Option<u64>>()?;
-    Some(Usage { parent: u32::try_from(number(4)?).ok()?, ticks })
+    Some(Usage {
+        parent: u32::try_from(number(4)?).ok()?,
+        ticks,
+    })
 }
 
 /// GET of a page in plain HTTP: status and body.
@@ -65,9 +81,18 @@ pub async fn get(server: SocketAddr, path: &str) -> Result<(u16, String)> {
         stream.read_to_end(&mut bytes).await?;
         anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let text = tokio::time::timeout(Duration::from_secs(20), fetch).await.context(path.to_owned())??;
-    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).context("a status")?;
-    let body = text.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+    let text = tokio::time::timeout(Duration::from_secs(20), fetch)
+        .await
+        .context(path.to_owned())??;
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .context("a status")?;
+    let body = text
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body)
+        .unwrap_or_default();
     Ok((status, body.to_owned()))
 }
 

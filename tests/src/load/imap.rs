@@ -49,7 +49,9 @@ pub async fn ask(plan: Plan) -> Result<Outcome> {
         sessions.push(imap);
     }
     let start = Instant::now();
-    let tasks = sessions.into_iter().map(|imap| tokio::spawn(session(plan.clone(), imap)));
+    let tasks = sessions
+        .into_iter()
+        .map(|imap| tokio::spawn(session(plan.clone(), imap)));
     let mut latency = Histogram::new(3)?;
     let mut commands = 0;
     for times in futures::future::join_all(tasks).await {
@@ -58,7 +60,12 @@ pub async fn ask(plan: Plan) -> Result<Outcome> {
             commands += 1;
         }
     }
-    Ok(Outcome { commands, elapsed: start.elapsed(), latency, login })
+    Ok(Outcome {
+        commands,
+        elapsed: start.elapsed(),
+        latency,
+        login,
+    })
 }
 
 async fn session(plan: Arc<Plan>, mut imap: Imap) -> Result<Vec<u64>> {

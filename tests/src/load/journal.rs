@@ -27,7 +27,9 @@ impl Journal {
     /// Opens a journal; lines are added to one that exists.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(path);
-        Ok(Self { file: Mutex::new(file.with_context(|| path.display().to_string())?) })
+        Ok(Self {
+            file: Mutex::new(file.with_context(|| path.display().to_string())?),
+        })
     }
 
     /// Adds a letter. Call it after the reply was read, before the next letter is sent.
@@ -52,7 +54,9 @@ impl Journal {
                 _ => anyhow::bail!("not a journal line: {line:?}"),
             };
             let (recipient, id) = words.next().zip(words.next()).context("a short line")?;
-            all.entry(recipient.into()).or_default().insert(id.into(), fate);
+            all.entry(recipient.into())
+                .or_default()
+                .insert(id.into(), fate);
         }
         Ok(all)
     }

@@ -110,10 +110,14 @@ async fn message_ids(
         return Ok(ids);
     }
     imap.ok("EXAMINE INBOX").await?;
-    let headers = imap.ok("UID FETCH 1:* (BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])").await?;
+    let headers = imap
+        .ok("UID FETCH 1:* (BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
+        .await?;
     for header in headers.literals() {
         let text = String::from_utf8_lossy(&header).into_owned();
-        let id = text.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+        let id = text
+            .split_once('<')
+            .and_then(|(_, rest)| rest.split_once('>'));
         let (id, _) = id.with_context(|| format!("no Message-ID in {text:?}"))?;
         *ids.entry(id.to_owned()).or_default() += 1;
     }

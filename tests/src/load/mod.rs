@@ -21,7 +21,8 @@ pub struct Accounts {
 impl Accounts {
     /// The address of account `n`; numbers beyond the count start over.
     pub fn address(&self, n: usize) -> String {
-        self.pattern.replace("{}", &(n % self.count.max(1)).to_string())
+        self.pattern
+            .replace("{}", &(n % self.count.max(1)).to_string())
     }
 
     /// All addresses.

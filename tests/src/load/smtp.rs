@@ -123,13 +123,16 @@ impl Shared {
     }
 
     fn note(&self, fate: Fate, recipient: &str, id: &str) -> Result<()> {
-        self.journal.as_ref().map_or(Ok(()), |journal| journal.add(fate, recipient, id))
+        self.journal
+            .as_ref()
+            .map_or(Ok(()), |journal| journal.add(fate, recipient, id))
     }
 
     fn note_acceptance(&self) {
         let now = self.start.elapsed().as_micros() as usize;
         let before = self.last_accepted.swap(now, Ordering::Relaxed);
-        self.longest_gap.fetch_max(now.saturating_sub(before), Ordering::Relaxed);
+        self.longest_gap
+            .fetch_max(now.saturating_sub(before), Ordering::Relaxed);
     }
 }
 
@@ -148,7 +151,10 @@ async fn connection(shared: Arc<Shared>) -> Result<Tally> {
         let (recipient, id) = (plan.accounts.address(n), crate::letter::fresh_id());
         let message = letter(&id, &plan.sender, &recipient, plan.size);
         let start = Instant::now();
-        match session.transaction(&plan.sender, &[&recipient], &message).await {
+        match session
+            .transaction(&plan.sender, &[&recipient], &message)
+            .await
+        {
             Ok(reply) if reply.code == 250 => {
                 shared.note(Fate::Acknowledged, &recipient, &id)?;
                 shared.note_acceptance();

@@ -28,24 +28,40 @@ pub(crate) async fn run(action: AccountAction, target: Target) -> Result<(), Adm
     let (admin, auth) = (target.admin()?, AuthConfig::default());
     match action {
         // A password never stands on a command line; --password-stdin says what is done anyway.
-        AccountAction::Add { address, password_stdin: _ } => {
+        AccountAction::Add {
+            address,
+            password_stdin: _,
+        } => {
             add(&admin, &address, password::from_stdin()?, &auth).await?;
             let sentence = format!("added {address}");
             output::done(target.json, &sentence, &json!({ "address": address }));
         }
         AccountAction::List { domain } => {
             let rows = list(&admin, domain.unwrap_or_default()).await?;
-            output::rows(target.json, &["address", "account", "shard", "state"], &rows);
+            output::rows(
+                target.json,
+                &["address", "account", "shard", "state"],
+                &rows,
+            );
         }
         AccountAction::Remove { address } => {
-            admin.remove_account(RemoveAccountRequest { address: address.clone() }).await?;
+            admin
+                .remove_account(RemoveAccountRequest {
+                    address: address.clone(),
+                })
+                .await?;
             let sentence = format!("removed {address}");
             output::done(target.json, &sentence, &json!({ "address": address }));
         }
-        AccountAction::Passwd { address, password_stdin: _ } => {
+        AccountAction::Passwd {
+            address,
+            password_stdin: _,
+        } => {
             let credential = password::credential(password::from_stdin()?, &auth).await?;
-            let request =
-                SetPasswordRequest { address: address.clone(), credential: Some(credential) };
+            let request = SetPasswordRequest {
+                address: address.clone(),
+                credential: Some(credential),
+            };
             admin.set_password(request).await?;
             let sentence = format!("{address} has a new password");
             output::done(target.json, &sentence, &json!({ "address": address }));
@@ -63,15 +79,27 @@ pub(crate) async fn add(
     auth: &AuthConfig,
 ) -> Result<(), AdminError> {
     let credential = Some(password::credential(password, auth).await?);
-    admin.add_account(AddAccountRequest { address: address.into(), credential }).await?;
+    admin
+        .add_account(AddAccountRequest {
+            address: address.into(),
+            credential,
+        })
+        .await?;
     Ok(())
 }
 
 async fn list(admin: &AdminClient, domain: String) -> Result<Vec<Row>, AdminError> {
     let mut rows: Vec<Row> = Vec::new();
     loop {
-        let after_address = rows.last().map(|row| row.address.clone()).unwrap_or_default();
-        let request = ListAccountsRequest { after_address, limit: PAGE, domain: domain.clone() };
+        let after_address = rows
+            .last()
+            .map(|row| row.address.clone())
+            .unwrap_or_default();
+        let request = ListAccountsRequest {
+            after_address,
+            limit: PAGE,
+            domain: domain.clone(),
+        };
         let page = admin.list_accounts(request).await?;
         let empty = page.accounts.is_empty();
         rows.extend(page.accounts.into_iter().map(row));
@@ -87,5 +115,10 @@ fn row(entry: AccountEntry) -> Row {
         AccountState::Creating => "creating",
         AccountState::Removing => "removing",
     };
-    Row { address: entry.address, account: entry.account, shard: entry.shard, state }
+    Row {
+        address: entry.address,
+        account: entry.account,
+        shard: entry.shard,
+        state,
+    }
 }

@@ -16,8 +16,13 @@ pub(crate) async fn run(action: AliasAction, target: Target) -> Result<(), Admin
     let admin = target.admin()?;
     match action {
         AliasAction::Add { address, targets } => {
-            let row = Row { address: address.clone(), targets: targets.clone() };
-            admin.add_alias(AddAliasRequest { address, targets }).await?;
+            let row = Row {
+                address: address.clone(),
+                targets: targets.clone(),
+            };
+            admin
+                .add_alias(AddAliasRequest { address, targets })
+                .await?;
             let sentence = format!("{} leads to {}", row.address, row.targets.join(", "));
             output::done(target.json, &sentence, &row);
         }
@@ -31,9 +36,17 @@ pub(crate) async fn run(action: AliasAction, target: Target) -> Result<(), Admin
             output::rows(target.json, &["address", "targets"], &rows);
         }
         AliasAction::Remove { address } => {
-            admin.remove_alias(RemoveAliasRequest { address: address.clone() }).await?;
+            admin
+                .remove_alias(RemoveAliasRequest {
+                    address: address.clone(),
+                })
+                .await?;
             let sentence = format!("removed {address}");
-            output::done(target.json, &sentence, &serde_json::json!({ "address": address }));
+            output::done(
+                target.json,
+                &sentence,
+                &serde_json::json!({ "address": address }),
+            );
         }
     }
     Ok(())

@@ -23,7 +23,11 @@ struct Row {
 pub(crate) async fn run(action: ClusterAction, target: Target) -> Result<(), AdminError> {
     match action {
         ClusterAction::Status => {
-            let answer = target.cluster()?.status(StatusRequest {}).await?.into_inner();
+            let answer = target
+                .cluster()?
+                .status(StatusRequest {})
+                .await?
+                .into_inner();
             let identity = answer.identity.map(|identity| {
                 json!({
                     "cluster": hexadecimal(&identity.cluster_id),
@@ -44,7 +48,11 @@ pub(crate) async fn run(action: ClusterAction, target: Target) -> Result<(), Adm
                 members.len(),
                 identity.shard_count
             );
-            output::done(target.json, &sentence, &json!({ "cluster": id, "nodes": members }));
+            output::done(
+                target.json,
+                &sentence,
+                &json!({ "cluster": id, "nodes": members }),
+            );
         }
     }
     Ok(())
@@ -55,10 +63,21 @@ fn show(json: bool, identity: Option<serde_json::Value>, groups: Vec<Row>) {
         return output::done(true, "", &json!({ "identity": identity, "groups": groups }));
     }
     match identity {
-        Some(identity) => println!("node {} of cluster {}", identity["node"], identity["cluster"]),
+        Some(identity) => println!(
+            "node {} of cluster {}",
+            identity["node"], identity["cluster"]
+        ),
         None => println!("this node belongs to no cluster: postino cluster init"),
     }
-    let columns = ["shard", "term", "leader", "voters", "learners", "applied_index", "halted"];
+    let columns = [
+        "shard",
+        "term",
+        "leader",
+        "voters",
+        "learners",
+        "applied_index",
+        "halted",
+    ];
     output::rows(false, &columns, &groups);
 }
 

@@ -15,16 +15,28 @@ pub(crate) async fn run(action: DomainAction, target: Target) -> Result<(), Admi
     let admin = target.admin()?;
     match action {
         DomainAction::Add { domain } => {
-            admin.add_domain(AddDomainRequest { domain: domain.clone() }).await?;
+            admin
+                .add_domain(AddDomainRequest {
+                    domain: domain.clone(),
+                })
+                .await?;
             output::done(target.json, &format!("added {domain}"), &Row { domain });
         }
         DomainAction::List => {
             let answer = admin.list_domains(ListDomainsRequest {}).await?;
-            let rows: Vec<Row> = answer.domains.into_iter().map(|domain| Row { domain }).collect();
+            let rows: Vec<Row> = answer
+                .domains
+                .into_iter()
+                .map(|domain| Row { domain })
+                .collect();
             output::rows(target.json, &["domain"], &rows);
         }
         DomainAction::Remove { domain } => {
-            admin.remove_domain(RemoveDomainRequest { domain: domain.clone() }).await?;
+            admin
+                .remove_domain(RemoveDomainRequest {
+                    domain: domain.clone(),
+                })
+                .await?;
             output::done(target.json, &format!("removed {domain}"), &Row { domain });
         }
     }

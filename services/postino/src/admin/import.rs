@@ -28,16 +28,25 @@ pub(crate) async fn run(
         let added = account::add(admin, &address, password, auth).await;
         added.map_err(|error| format!("line {line}: {address}: {error}"))
     };
-    let results: Vec<Result<(), String>> =
-        futures::stream::iter(entries).map(add).buffered(AT_ONCE).collect().await;
+    let results: Vec<Result<(), String>> = futures::stream::iter(entries)
+        .map(add)
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
     let refused: Vec<String> = results.into_iter().filter_map(Result::err).collect();
     let added = total - refused.len();
     if refused.is_empty() {
-        output::done(json, &format!("added {added} accounts"), &json!({ "added": added }));
+        output::done(
+            json,
+            &format!("added {added} accounts"),
+            &json!({ "added": added }),
+        );
         return Ok(());
     }
     let lines = refused.join("\n");
-    Err(AdminError::Input(format!("added {added} of {total} accounts\n{lines}")))
+    Err(AdminError::Input(format!(
+        "added {added} of {total} accounts\n{lines}"
+    )))
 }
 
 /// The lines of address,password with their numbers. A header line is left out.

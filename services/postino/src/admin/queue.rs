@@ -41,7 +41,11 @@ pub(crate) async fn run(action: QueueAction, target: Target) -> Result<(), Admin
             while let Some(page) = pages.next().await {
                 rows.extend(page?.letters.into_iter().map(row));
             }
-            output::rows(target.json, &["queue_id", "sender", "size", "pending"], &rows);
+            output::rows(
+                target.json,
+                &["queue_id", "sender", "size", "pending"],
+                &rows,
+            );
         }
         QueueAction::Show { queue_id } => {
             let answer = admin.show_letter(ShowLetterRequest { queue_id }).await?;
@@ -53,7 +57,11 @@ pub(crate) async fn run(action: QueueAction, target: Target) -> Result<(), Admin
             let queue_id = queue_id.unwrap_or_default();
             let answer = admin.retry_queue(RetryQueueRequest { queue_id }).await?;
             let result = serde_json::json!({ "letters": answer.letters });
-            output::done(target.json, &format!("{} letters are due now", answer.letters), &result);
+            output::done(
+                target.json,
+                &format!("{} letters are due now", answer.letters),
+                &result,
+            );
         }
     }
     Ok(())
@@ -63,19 +71,34 @@ fn show(json: bool, letter: &Row) {
     if json {
         return output::done(true, "", letter);
     }
-    println!("{} from <{}>, {} octets", letter.queue_id, letter.sender, letter.size);
-    let columns = ["address", "status", "attempts", "next_attempt_ms", "last_remote", "last_reply"];
+    println!(
+        "{} from <{}>, {} octets",
+        letter.queue_id, letter.sender, letter.size
+    );
+    let columns = [
+        "address",
+        "status",
+        "attempts",
+        "next_attempt_ms",
+        "last_remote",
+        "last_reply",
+    ];
     output::rows(false, &columns, &letter.recipients);
 }
 
 fn row(letter: Letter) -> Row {
     let envelope = letter.envelope.unwrap_or_default();
     let states = letter.recipients.iter();
-    let recipients: Vec<Recipient> =
-        states.filter_map(|state| recipient(&envelope.recipients, state)).collect();
-    let unsettled = recipients.iter().filter(|recipient| recipient.status == "pending");
+    let recipients: Vec<Recipient> = states
+        .filter_map(|state| recipient(&envelope.recipients, state))
+        .collect();
+    let unsettled = recipients
+        .iter()
+        .filter(|recipient| recipient.status == "pending");
     Row {
-        pending: unsettled.map(|recipient| recipient.address.clone()).collect(),
+        pending: unsettled
+            .map(|recipient| recipient.address.clone())
+            .collect(),
         queue_id: letter.queue_id,
         sender: envelope.reverse_path,
         size: letter.size,

@@ -20,7 +20,10 @@ impl Target {
         if let Some(endpoint) = &self.endpoint {
             return Ok(endpoint.clone());
         }
-        let data = self.data.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
+        let data = self
+            .data
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
         let nobody = |why: String| {
             let data = data.display();
             AdminError::Unreachable(format!(
@@ -28,7 +31,9 @@ impl Target {
             ))
         };
         let ports = ports::read(&data).map_err(|error| nobody(format!("ports.json: {error}")))?;
-        let admin = ports.get("admin").ok_or_else(|| nobody("it has no admin port".into()))?;
+        let admin = ports
+            .get("admin")
+            .ok_or_else(|| nobody("it has no admin port".into()))?;
         Ok(format!("http://{admin}"))
     }
 
@@ -42,6 +47,8 @@ impl Target {
     pub(crate) fn cluster(&self) -> Result<ClusterClient<Channel>, AdminError> {
         let channels = Channels::new(GrpcConfig::default());
         let channel = channels.get(&self.endpoint()?);
-        Ok(ClusterClient::new(channel.map_err(|error| AdminError::Input(error.to_string()))?))
+        Ok(ClusterClient::new(
+            channel.map_err(|error| AdminError::Input(error.to_string()))?,
+        ))
     }
 }

@@ -55,8 +55,10 @@ pub(crate) fn serve(process: &mut Process, grpc: Grpc) -> anyhow::Result<()> {
     process.tiers.spawn(Place::Base, "gRPC", async move {
         serve_grpc(listener, routes, &config, shutdown).await
     });
-    process.tiers.spawn(Place::Base, "gRPC in process", async move {
-        serve_grpc_incoming(within, routes_within, &config_within, shutdown_within).await
-    });
+    process
+        .tiers
+        .spawn(Place::Base, "gRPC in process", async move {
+            serve_grpc_incoming(within, routes_within, &config_within, shutdown_within).await
+        });
     Ok(())
 }

@@ -20,7 +20,10 @@ pub(crate) fn start(process: &mut Process) -> Result<()> {
         tls: Some(process.tls()?),
         registry: process.registry.clone(),
     };
-    let (config, shutdown) = (process.config.ingress.clone(), process.tiers.shutdown(Place::Front));
+    let (config, shutdown) = (
+        process.config.ingress.clone(),
+        process.tiers.shutdown(Place::Front),
+    );
     process.tiers.spawn(Place::Front, "ingress", async move {
         postino_ingress::run(config, listeners, clients, surroundings, shutdown).await;
         anyhow::Ok(())

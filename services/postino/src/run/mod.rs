@@ -30,13 +30,22 @@ const ADMIN: Duration = Duration::from_secs(30);
 /// Everything in one process, with demo accounts.
 pub(crate) async fn dev(arguments: RunArgs) -> Result<()> {
     let mut config = Config::load(&arguments)?;
-    config.routing.postmaster.get_or_insert_with(|| demo::POSTMASTER.to_owned());
+    config
+        .routing
+        .postmaster
+        .get_or_insert_with(|| demo::POSTMASTER.to_owned());
     let auth = config.auth.clone();
     let mut process = Process::prepare(config, Role::ALL.to_vec()).await?;
     process.start().await?;
-    let endpoint = process.endpoint.clone().context("dev needs its admin port")?;
+    let endpoint = process
+        .endpoint
+        .clone()
+        .context("dev needs its admin port")?;
     let identity = postino_store::cluster::form(std::slice::from_ref(&endpoint), 0).await?;
-    tracing::debug!(shards = identity.shard_count, "the one-node store is formed");
+    tracing::debug!(
+        shards = identity.shard_count,
+        "the one-node store is formed"
+    );
     all_led(&process).await?;
     let admin = AdminClient::new(vec![endpoint], process.channels.clone(), ADMIN);
     demo::make_once(&process.data, &admin, &auth).await?;
@@ -64,13 +73,20 @@ async fn all_led(process: &Process) -> Result<()> {
     loop {
         // The client's own view may be old: ask the store.
         if let Ok(topology) = process.store.topology().await {
-            let led = topology.leaders.iter().filter(|leader| !leader.endpoint.is_empty()).count();
+            let led = topology
+                .leaders
+                .iter()
+                .filter(|leader| !leader.endpoint.is_empty())
+                .count();
             // The control group comes on top of the mail shards.
             if led > topology.mail_shards as usize {
                 return Ok(());
             }
         }
-        anyhow::ensure!(Instant::now() < deadline, "the store's shards have no leaders");
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "the store's shards have no leaders"
+        );
         sleep(LOOK).await;
     }
 }

@@ -120,7 +120,12 @@ impl Process {
     pub(crate) fn tls(&self) -> Result<TlsAcceptor> {
         let timeout = self.config.net.handshake_timeout.get();
         let hostname = self.hostname.to_string();
-        Ok(TlsAcceptor::load(&self.config.tls, &self.data, &hostname, timeout)?)
+        Ok(TlsAcceptor::load(
+            &self.config.tls,
+            &self.data,
+            &hostname,
+            timeout,
+        )?)
     }
 
     /// Checks log-ins; all roles share its caches and limits.
@@ -151,11 +156,16 @@ impl Process {
     }
 
     fn serve_http(&mut self) {
-        let Some(listener) = self.listeners.take("http") else { return };
-        let service =
-            HttpService { readiness: self.readiness.clone(), metrics: self.registry.clone() };
+        let Some(listener) = self.listeners.take("http") else {
+            return;
+        };
+        let service = HttpService {
+            readiness: self.readiness.clone(),
+            metrics: self.registry.clone(),
+        };
         let shutdown = self.tiers.shutdown(Place::Base);
-        self.tiers.spawn(Place::Base, "http", serve_http(listener, service, shutdown));
+        self.tiers
+            .spawn(Place::Base, "http", serve_http(listener, service, shutdown));
     }
 
     /// Runs until it is told to stop, and stops in order.

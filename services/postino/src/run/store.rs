@@ -16,12 +16,20 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(crate) async fn start(process: &mut Process, grpc: &mut Grpc) -> Result<()> {
-    let endpoint = process.endpoint.clone().context("a store needs its gRPC port: listen.admin")?;
+    let endpoint = process
+        .endpoint
+        .clone()
+        .context("a store needs its gRPC port: listen.admin")?;
     let config = process.config.store.clone();
     let store = Store::start(config, &process.data.join("store"), endpoint).await?;
     *grpc = Grpc::from(store.routes());
-    process.registry.collector(Box::new(StoreMetrics(store.clone())));
-    let (readiness, shutdown) = (process.readiness.clone(), process.tiers.shutdown(Place::Base));
+    process
+        .registry
+        .collector(Box::new(StoreMetrics(store.clone())));
+    let (readiness, shutdown) = (
+        process.readiness.clone(),
+        process.tiers.shutdown(Place::Base),
+    );
     readiness.wait_for("leaders of all shards");
     process.tiers.spawn(Place::Base, "store", async move {
         // Never ends by itself.

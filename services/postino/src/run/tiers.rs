@@ -16,7 +16,11 @@ struct Tier {
 
 impl Tier {
     fn new(name: &'static str, drain: Duration) -> Self {
-        Self { name, shutdown: Shutdown::new(drain), tasks: JoinSet::new() }
+        Self {
+            name,
+            shutdown: Shutdown::new(drain),
+            tasks: JoinSet::new(),
+        }
     }
 
     async fn stop(&mut self) -> Result<()> {
@@ -52,7 +56,10 @@ impl Tiers {
     /// Nothing runs yet. `drain` is the time that each tier gets; a second signal cuts it short.
     pub(crate) fn new(drain: Duration) -> Self {
         let tiers = ["front", "queue", "base"].map(|name| Tier::new(name, drain));
-        Self { stop: Shutdown::new(drain), tiers }
+        Self {
+            stop: Shutdown::new(drain),
+            tiers,
+        }
     }
 
     /// The shutdown that the tasks of a tier obey.
@@ -85,7 +92,11 @@ impl Tiers {
         let signals = tokio::spawn(self.stop.clone().on_signals());
         self.stop.begun().await;
         tracing::info!("stopping");
-        let all: Vec<Shutdown> = self.tiers.iter().map(|tier| tier.shutdown.clone()).collect();
+        let all: Vec<Shutdown> = self
+            .tiers
+            .iter()
+            .map(|tier| tier.shutdown.clone())
+            .collect();
         // `on_signals` ends with the second signal.
         let hurry = tokio::spawn(async move {
             let _ = signals.await;
