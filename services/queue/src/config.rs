@@ -23,7 +23,7 @@ pub struct QueueConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_notice: Option<Duration>,
 
-    /// How long a shard's lease holds without renewal.
+    /// How long a shard's lease holds without renewal; at most 1 minute, as the store has it.
     pub lease_ttl: Duration,
     /// How much earlier its holder stops on its own.
     pub lease_margin: Duration,
@@ -208,6 +208,10 @@ impl QueueConfig {
                 "jitter must be between 0 and 1",
             ),
             (self.lifetime > zero, "lifetime must not be 0"),
+            (
+                self.lease_ttl <= Duration::mins(1),
+                "lease_ttl must be at most 1m",
+            ),
             (
                 self.lease_margin < self.lease_ttl,
                 "lease_margin must be shorter than lease_ttl",
