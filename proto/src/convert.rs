@@ -16,14 +16,20 @@ pub fn system_flag_bits(flags: &FlagSet) -> u32 {
 /// The keywords of a set of flags, as text.
 pub fn keywords(flags: &FlagSet) -> Vec<String> {
     let is_keyword = |flag: &&Flag| matches!(flag, Flag::Keyword(_));
-    flags.iter().filter(is_keyword).map(|flag| flag.as_str().to_owned()).collect()
+    flags
+        .iter()
+        .filter(is_keyword)
+        .map(|flag| flag.as_str().to_owned())
+        .collect()
 }
 
 /// The set of flags with these bits and keywords. Bits beyond the system flags are ignored.
 pub fn flag_set(bits: u32, keywords: &[String]) -> Result<FlagSet, FlagError> {
     let system = Flag::SYSTEM.into_iter().enumerate();
-    let mut flags: FlagSet =
-        system.filter(|(place, _)| bits & (1 << place) != 0).map(|(_, flag)| flag).collect();
+    let mut flags: FlagSet = system
+        .filter(|(place, _)| bits & (1 << place) != 0)
+        .map(|(_, flag)| flag)
+        .collect();
     for keyword in keywords {
         flags.insert(keyword.parse()?);
     }
@@ -59,7 +65,10 @@ impl store::v1::SpecialUse {
 impl store::v1::Account {
     /// An account on its shard.
     pub fn on(account: AccountId, shard: ShardId) -> Self {
-        Self { account: account.get(), shard: shard.get() }
+        Self {
+            account: account.get(),
+            shard: shard.get(),
+        }
     }
 }
 
@@ -108,7 +117,10 @@ mod tests {
     fn flags_come_back_from_bits() {
         let flags: FlagSet = [Flag::Seen, Flag::Draft, "$x".parse().expect("valid")].into();
         assert_eq!(system_flag_bits(&flags), 1 | 16);
-        assert_eq!(flag_set(system_flag_bits(&flags), &keywords(&flags)), Ok(flags));
+        assert_eq!(
+            flag_set(system_flag_bits(&flags), &keywords(&flags)),
+            Ok(flags)
+        );
         assert!(flag_set(0, &["a b".into()]).is_err());
     }
 
@@ -117,6 +129,12 @@ mod tests {
         let reply = Reply::new(550, EnhancedStatus::permanent(1, 1), "no such user");
         let refusal = routing::v1::Refusal::from(&reply);
         assert_eq!(Reply::try_from(refusal.clone()), Ok(reply));
-        assert!(Reply::try_from(routing::v1::Refusal { code: 250, ..refusal }).is_err());
+        assert!(
+            Reply::try_from(routing::v1::Refusal {
+                code: 250,
+                ..refusal
+            })
+            .is_err()
+        );
     }
 }

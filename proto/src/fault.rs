@@ -42,13 +42,24 @@ impl FaultKind {
         (Self::OverQuota, "over-quota", Code::ResourceExhausted),
         (Self::TooBig, "too-big", Code::InvalidArgument),
         (Self::UploadLost, "upload-lost", Code::Aborted),
-        (Self::Uninitialised, "uninitialised", Code::FailedPrecondition),
-        (Self::WrongCluster, "wrong-cluster", Code::FailedPrecondition),
+        (
+            Self::Uninitialised,
+            "uninitialised",
+            Code::FailedPrecondition,
+        ),
+        (
+            Self::WrongCluster,
+            "wrong-cluster",
+            Code::FailedPrecondition,
+        ),
     ];
 
     fn row(self) -> (Self, &'static str, Code) {
         // ALL holds every kind: the test below goes through them.
-        Self::ALL.into_iter().find(|row| row.0 == self).unwrap_or(Self::ALL[1])
+        Self::ALL
+            .into_iter()
+            .find(|row| row.0 == self)
+            .unwrap_or(Self::ALL[1])
     }
 
     /// Whether the same call may work later, without a change by a person.
@@ -72,12 +83,19 @@ pub struct Fault {
 impl Fault {
     /// A fault without a leader hint.
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), leader: None }
+        Self {
+            kind,
+            message: message.into(),
+            leader: None,
+        }
     }
 
     /// "Not the leader", with where it is, if known.
     pub fn not_leader(leader: Option<String>) -> Self {
-        Self { leader, ..Self::new(FaultKind::NotLeader, "this node does not lead the shard") }
+        Self {
+            leader,
+            ..Self::new(FaultKind::NotLeader, "this node does not lead the shard")
+        }
     }
 
     /// Reads the fault out of a status; `None` if the status carries none.
@@ -85,8 +103,15 @@ impl Fault {
         let metadata = status.metadata();
         let name = metadata.get(KIND)?.to_str().ok()?;
         let (kind, ..) = FaultKind::ALL.into_iter().find(|row| row.1 == name)?;
-        let leader = metadata.get(LEADER).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        Some(Self { kind, message: status.message().to_owned(), leader })
+        let leader = metadata
+            .get(LEADER)
+            .and_then(|v| v.to_str().ok())
+            .map(str::to_owned);
+        Some(Self {
+            kind,
+            message: status.message().to_owned(),
+            leader,
+        })
     }
 }
 
@@ -94,7 +119,9 @@ impl From<Fault> for Status {
     fn from(fault: Fault) -> Self {
         let (_, name, code) = fault.kind.row();
         let mut status = Status::new(code, fault.message);
-        status.metadata_mut().insert(KIND, MetadataValue::from_static(name));
+        status
+            .metadata_mut()
+            .insert(KIND, MetadataValue::from_static(name));
         // An endpoint that is no header value is left out: it is only a hint.
         if let Some(value) = fault.leader.and_then(|leader| leader.parse().ok()) {
             status.metadata_mut().insert(LEADER, value);
@@ -110,7 +137,10 @@ mod tests {
     #[test]
     fn every_kind_survives_a_status() {
         for (kind, _, code) in FaultKind::ALL {
-            let fault = Fault { leader: Some("http://a:1".into()), ..Fault::new(kind, "why") };
+            let fault = Fault {
+                leader: Some("http://a:1".into()),
+                ..Fault::new(kind, "why")
+            };
             let status = Status::from(fault.clone());
             assert_eq!(status.code(), code);
             assert_eq!(Fault::of(&status), Some(fault));

@@ -178,7 +178,7 @@ async fn mbsync_copies_a_mailbox_both_ways() -> Result<()> {
         let wanted = String::from_utf8_lossy(message).replace("\r\n", "\n");
         let there = found
             .iter()
-            .any(|text| String::from_utf8_lossy(text).ends_with(&wanted));
+            .any(|text| String::from_utf8_lossy(text).ends_with(wanted.as_bytes()));
         assert!(there, "{wanted}");
     }
     for special in ["Drafts", "Sent", "Junk", "Trash"] {

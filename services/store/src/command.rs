@@ -100,6 +100,9 @@ mod tests {
         assert!(matches!(unknown, Err(CommandError::Kind)));
         let newer = decode(Bytes::from_static(b"\x02"));
         assert!(matches!(newer, Err(CommandError::Version(Some(2)))));
-        assert!(matches!(decode(Bytes::new()), Err(CommandError::Version(None))));
+        assert!(matches!(
+            decode(Bytes::new()),
+            Err(CommandError::Version(None))
+        ));
     }
 }

@@ -250,6 +250,11 @@ mod tests {
             chunk_size: ByteSize::gib(1),
             ..StoreConfig::default()
         };
-        assert!(bad.validate().unwrap_err().to_string().starts_with("store.chunk_size"));
+        assert!(
+            bad.validate()
+                .unwrap_err()
+                .to_string()
+                .starts_with("store.chunk_size")
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postino_proto::store::v1::command::Kind;
 use postino_proto::store::v1::command_answer::Result as Answer;
-use postino_proto::store::v1::{ReapCommand, ReapAnswer};
+use postino_proto::store::v1::{ReapAnswer, ReapCommand};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -59,11 +59,15 @@ async fn lead(context: &Context, group: &Group, term: u64) {
 /// The holder of record has its full time from now.
 async fn start_lease(context: &Context, group: &Group, term: u64) {
     let row = context.shards.read(group, |snapshot, space| {
-        let row = snapshot.row(Family::Spool, spool::lease(space)).map_err(broken)?;
+        let row = snapshot
+            .row(Family::Spool, spool::lease(space))
+            .map_err(broken)?;
         Ok(row.unwrap_or_default())
     });
     if let Ok(row) = row.await {
-        context.leases.remaining(group.shard(), term, &row, Instant::now());
+        context
+            .leases
+            .remaining(group.shard(), term, &row, Instant::now());
     }
 }
 
@@ -98,8 +102,14 @@ async fn reap_page(context: &Context, group: &Group, command: ReapCommand) -> Re
     if !due.await? {
         return Ok(false);
     }
-    let committed = context.shards.propose(group, Kind::Reap(command), None).await?;
-    Ok(matches!(committed.answer, Answer::Reaped(ReapAnswer { more: true })))
+    let committed = context
+        .shards
+        .propose(group, Kind::Reap(command), None)
+        .await?;
+    Ok(matches!(
+        committed.answer,
+        Answer::Reaped(ReapAnswer { more: true })
+    ))
 }
 
 /// Whether there is anything to reap.
@@ -109,9 +119,18 @@ fn is_due(rows: &impl Rows, space: Space, command: &ReapCommand) -> Result<bool,
     let (accepted, filed) = (shard.accepted_floor_ms, shard.filed_floor_ms);
     let ranges = [
         (Family::Spool, spool::doomed_all(space)),
-        (Family::Spool, spool::marks_between(space, accepted, command.accepted_before_ms)),
-        (Family::Dedupe, spool::filed_between(space, filed, command.filed_before_ms)),
-        (Family::Dedupe, spool::appended_before(space, command.appended_before_ms)),
+        (
+            Family::Spool,
+            spool::marks_between(space, accepted, command.accepted_before_ms),
+        ),
+        (
+            Family::Dedupe,
+            spool::filed_between(space, filed, command.filed_before_ms),
+        ),
+        (
+            Family::Dedupe,
+            spool::appended_before(space, command.appended_before_ms),
+        ),
     ];
     for (family, range) in ranges {
         if rows.head(family, &range)?.is_some() {

@@ -88,7 +88,13 @@ impl Notifier {
             return;
         }
         let slots = lock(&self.slots);
-        let followers = |topic| slots.get(&topic).into_iter().flatten().filter_map(Weak::upgrade);
+        let followers = |topic| {
+            slots
+                .get(&topic)
+                .into_iter()
+                .flatten()
+                .filter_map(Weak::upgrade)
+        };
         for (account, mailbox) in news.mailboxes {
             for slot in followers(Topic::Account(shard, account)) {
                 lock(&slot.waiting).mailboxes.insert(mailbox);

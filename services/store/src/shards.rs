@@ -8,7 +8,7 @@ use bytes::Bytes;
 use postino_proto::store::v1::command::Kind;
 use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::shards_client::ShardsClient;
-use postino_proto::store::v1::{ProposeRequest, Refused, RefusalKind};
+use postino_proto::store::v1::{ProposeRequest, RefusalKind, Refused};
 use postino_proto::{Fault, FaultKind};
 use postino_types::ShardId;
 use tokio::time::Instant;

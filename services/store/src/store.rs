@@ -110,7 +110,10 @@ impl Store {
         };
         let groups = node.groups().iter();
         let headless = groups.filter(|group| group.leader().is_none());
-        match headless.map(|group| group.shard().get()).collect::<Vec<_>>() {
+        match headless
+            .map(|group| group.shard().get())
+            .collect::<Vec<_>>()
+        {
             shards if shards.is_empty() => Readiness::Ready,
             shards => Readiness::NoLeader(shards),
         }

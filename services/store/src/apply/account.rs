@@ -33,7 +33,10 @@ pub(super) fn init(commit: &mut Commit<'_>, command: InitAccountCommand) -> Outc
     let id = command.account;
     match known(commit, id)? {
         Some(row) if row.gone => {
-            return Err(refuse(RefusalKind::FailedPrecondition, "the account was removed"));
+            return Err(refuse(
+                RefusalKind::FailedPrecondition,
+                "the account was removed",
+            ));
         }
         Some(_) => return Ok(Answer::Done(Done {})),
         None => {}
@@ -53,7 +56,9 @@ pub(super) fn init(commit: &mut Commit<'_>, command: InitAccountCommand) -> Outc
     let names = MAILBOXES.iter().map(|(name, _)| *name);
     for name in names.chain(["INBOX"]) {
         let key = rows::subscribed(commit.space(), id, name);
-        commit.rows.put(Family::Mailbox, key, crate::model::fixed(&[]));
+        commit
+            .rows
+            .put(Family::Mailbox, key, crate::model::fixed(&[]));
     }
     commit.put_account(id, &row);
     let credential = Credential {
@@ -82,7 +87,9 @@ pub(super) fn drop(commit: &mut Commit<'_>, command: &DropAccountCommand) -> Out
     for (key, _) in commit.rows.page(Family::Mailbox, &range, usize::MAX)? {
         commit.rows.delete_raw(Family::Mailbox, key);
     }
-    commit.rows.delete(Family::Mailbox, account::credential(space, id));
+    commit
+        .rows
+        .delete(Family::Mailbox, account::credential(space, id));
     let gone = AccountRow {
         gone: true,
         ..AccountRow::default()

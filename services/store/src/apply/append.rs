@@ -19,7 +19,10 @@ pub(super) fn append(commit: &mut Commit<'_>, command: AppendCommand) -> Outcome
     let (id, _) = commit.mailbox_named(command.account, &command.mailbox)?;
     let mut opened = commit.open(command.account, id)?;
     if !opened.account.has_room(command.email_size, 1) {
-        return Err(refuse(RefusalKind::OverQuota, "the account's quota is used up"));
+        return Err(refuse(
+            RefusalKind::OverQuota,
+            "the account's quota is used up",
+        ));
     }
     let keywords = opened.mailbox.bits(&command.keywords);
     let keywords = keywords.ok_or_else(too_many_keywords)?;
@@ -48,7 +51,11 @@ pub(super) fn append(commit: &mut Commit<'_>, command: AppendCommand) -> Outcome
 
 fn put_mark(commit: &mut Commit<'_>, account: u64, upload: &str, mark: &AppendMarkRow) {
     let space = commit.space();
-    commit.put(Family::Dedupe, spool::appended(space, account, upload), mark);
+    commit.put(
+        Family::Dedupe,
+        spool::appended(space, account, upload),
+        mark,
+    );
     let key = spool::appended_at(space, mark.at_ms, account, upload);
     commit.rows.put(Family::Dedupe, key, fixed(&[]));
 }
@@ -62,7 +69,10 @@ fn answer(mark: &AppendMarkRow) -> Answer {
 }
 
 pub(super) fn too_many_keywords() -> super::Rejection {
-    refuse(RefusalKind::TooBig, "the mailbox has no room for another keyword")
+    refuse(
+        RefusalKind::TooBig,
+        "the mailbox has no room for another keyword",
+    )
 }
 
 /// The bits that stand for system flags.

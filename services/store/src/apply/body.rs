@@ -16,7 +16,10 @@ impl Commit<'_> {
     fn own_part(&mut self, offset: u64, length: u64) -> Outcome<BodyPart> {
         let end = offset.checked_add(length);
         if end.is_none_or(|end| end > self.body.length) {
-            return Err(refuse(RefusalKind::Invalid, "the command's body is too short"));
+            return Err(refuse(
+                RefusalKind::Invalid,
+                "the command's body is too short",
+            ));
         }
         let part = BodyPart {
             index: self.body.index,
@@ -48,7 +51,9 @@ impl Commit<'_> {
     pub(super) fn drop_source(&mut self, source: Option<&BodySource>) -> Result<(), DbError> {
         // The command's own body is garbage unless it is used; an upload goes here.
         match source {
-            Some(source) if !source.upload_id.is_empty() => upload::discard(self, &source.upload_id),
+            Some(source) if !source.upload_id.is_empty() => {
+                upload::discard(self, &source.upload_id)
+            }
             _ => Ok(()),
         }
     }
@@ -56,8 +61,9 @@ impl Commit<'_> {
     fn share_spooled(&mut self, queue_id: &str) -> Outcome<Vec<BodyPart>> {
         let lost = || refuse(RefusalKind::UploadLost, "the letter has left the spool");
         let id: QueueId = queue_id.parse().map_err(|_| lost())?;
-        let letter: Option<LetterRow> =
-            self.rows.row(Family::Spool, spool::letter(self.space(), &id))?;
+        let letter: Option<LetterRow> = self
+            .rows
+            .row(Family::Spool, spool::letter(self.space(), &id))?;
         let letter = letter.ok_or_else(lost)?;
         self.share_body(&letter.body, 1)?;
         Ok(letter.body)
@@ -71,7 +77,8 @@ impl Commit<'_> {
         let key = || email::body_refs(self.space(), first);
         let count = email::count(&self.rows, key())? + more;
         let key = key();
-        self.rows.put(Family::Email, key, fixed(&[&count.to_be_bytes()]));
+        self.rows
+            .put(Family::Email, key, fixed(&[&count.to_be_bytes()]));
         Ok(())
     }
 
@@ -140,9 +147,12 @@ impl Commit<'_> {
                     self.drop_body(&row.body)?;
                 }
                 self.rows.delete(Family::Email, email::email(space, id));
-                self.rows.delete(Family::Email, email::email_refs(space, id));
+                self.rows
+                    .delete(Family::Email, email::email_refs(space, id));
             }
-            2 => self.rows.delete(Family::Email, email::email_refs(space, id)),
+            2 => self
+                .rows
+                .delete(Family::Email, email::email_refs(space, id)),
             count => self.put_email_refs(id, count - 1),
         }
         Ok(())
@@ -157,6 +167,7 @@ impl Commit<'_> {
 
     pub(super) fn put_email_refs(&mut self, id: u64, count: u64) {
         let key = email::email_refs(self.space(), id);
-        self.rows.put(Family::Email, key, fixed(&[&count.to_be_bytes()]));
+        self.rows
+            .put(Family::Email, key, fixed(&[&count.to_be_bytes()]));
     }
 }

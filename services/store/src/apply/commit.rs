@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use postino_proto::store::v1::command_answer::Result as Answer;
-use postino_proto::store::v1::{Refused, RefusalKind};
+use postino_proto::store::v1::{RefusalKind, Refused};
 
 use super::overlay::Overlay;
 use crate::db::{Db, DbError, Family, Key, Space, WriteBatch};
@@ -173,7 +173,11 @@ impl<'a> Commit<'a> {
 
     /// Writes a mailbox back; those who follow the account are told.
     pub(super) fn put_mailbox(&mut self, account: u64, id: u64, row: &MailboxRow) {
-        self.put(Family::Mailbox, mailbox::mailbox(self.space(), account, id), row);
+        self.put(
+            Family::Mailbox,
+            mailbox::mailbox(self.space(), account, id),
+            row,
+        );
         self.touch(account, id);
     }
 

@@ -22,9 +22,14 @@ pub(super) fn transfer(commit: &mut Commit<'_>, command: &TransferCommand) -> Ou
             return Err(refuse(RefusalKind::Invalid, "neither COPY nor MOVE"));
         }
     };
-    let octets = messages.iter().fold(0_u64, |sum, (_, row)| sum.saturating_add(row.size));
+    let octets = messages
+        .iter()
+        .fold(0_u64, |sum, (_, row)| sum.saturating_add(row.size));
     if !moves && !source.account.has_room(octets, messages.len() as u64) {
-        return Err(refuse(RefusalKind::OverQuota, "the account's quota is used up"));
+        return Err(refuse(
+            RefusalKind::OverQuota,
+            "the account's quota is used up",
+        ));
     }
     if moves {
         take_out(commit, &mut source, &messages)?;

@@ -46,12 +46,18 @@ impl Commit<'_> {
     fn count_load(&mut self, shard: u32, change: impl Fn(u64) -> u64) -> Outcome<()> {
         let count = change(directory::find_load(&self.rows, self.space(), shard)?);
         let key = directory::load(self.space(), shard);
-        self.rows.put(Family::Directory, key, fixed(&[&count.to_be_bytes()]));
+        self.rows
+            .put(Family::Directory, key, fixed(&[&count.to_be_bytes()]));
         Ok(())
     }
 
     fn address(&self, domain: &str, local_part: &str) -> Outcome<Option<AddressRow>> {
-        Ok(directory::find_address(&self.rows, self.space(), domain, local_part)?)
+        Ok(directory::find_address(
+            &self.rows,
+            self.space(),
+            domain,
+            local_part,
+        )?)
     }
 
     fn control(&self) -> Outcome<ControlRow> {
@@ -122,7 +128,9 @@ pub(super) fn create_account(commit: &mut Commit<'_>, command: CreateAccountComm
         quota_messages: command.quota_messages,
     };
     commit.put(Family::Directory, directory::account(space, id), &row);
-    commit.rows.put(Family::Directory, directory::saga(space, id), fixed(&[]));
+    commit
+        .rows
+        .put(Family::Directory, directory::saga(space, id), fixed(&[]));
     Ok(entry(id, row))
 }
 
@@ -172,13 +180,22 @@ pub(super) fn activate_account(
         return Err(refuse(RefusalKind::NotFound, "there is no such account"));
     };
     if row.state == i32::from(AccountState::Removing) {
-        return Err(refuse(RefusalKind::FailedPrecondition, "the account is being removed"));
+        return Err(refuse(
+            RefusalKind::FailedPrecondition,
+            "the account is being removed",
+        ));
     }
     row.state = AccountState::Active.into();
     row.credential = None;
     let space = commit.space();
-    commit.put(Family::Directory, directory::account(space, command.account), &row);
-    commit.rows.delete(Family::Directory, directory::saga(space, command.account));
+    commit.put(
+        Family::Directory,
+        directory::account(space, command.account),
+        &row,
+    );
+    commit
+        .rows
+        .delete(Family::Directory, directory::saga(space, command.account));
     Ok(entry(command.account, row))
 }
 
@@ -192,7 +209,9 @@ pub(super) fn close_account(commit: &mut Commit<'_>, command: &CloseAccountComma
     row.credential = None;
     let space = commit.space();
     commit.put(Family::Directory, directory::account(space, id), &row);
-    commit.rows.put(Family::Directory, directory::saga(space, id), fixed(&[]));
+    commit
+        .rows
+        .put(Family::Directory, directory::saga(space, id), fixed(&[]));
     Ok(entry(id, row))
 }
 
@@ -202,13 +221,21 @@ pub(super) fn forget_account(commit: &mut Commit<'_>, command: &ForgetAccountCom
         return Ok(Answer::Done(Done {}));
     };
     if row.state != i32::from(AccountState::Removing) {
-        return Err(refuse(RefusalKind::FailedPrecondition, "the account is not being removed"));
+        return Err(refuse(
+            RefusalKind::FailedPrecondition,
+            "the account is not being removed",
+        ));
     }
     let space = commit.space();
     let key = directory::address(space, &row.domain, &row.local_part);
     commit.rows.delete(Family::Directory, key);
-    commit.rows.delete(Family::Directory, directory::account(space, command.account));
-    commit.rows.delete(Family::Directory, directory::saga(space, command.account));
+    commit.rows.delete(
+        Family::Directory,
+        directory::account(space, command.account),
+    );
+    commit
+        .rows
+        .delete(Family::Directory, directory::saga(space, command.account));
     commit.count_address(&row.domain, |count| count.saturating_sub(1))?;
     commit.count_load(row.shard, |count| count.saturating_sub(1))?;
     Ok(Answer::Done(Done {}))

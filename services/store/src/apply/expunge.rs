@@ -49,7 +49,13 @@ fn deleted(
     }
     let read = |key: &[u8], _: &[u8]| last_u32(key);
     let limit = command.limit;
-    let (uids, next) = read_ranges(&commit.rows, Family::Mailbox, ranges.into_iter(), limit, read)?;
+    let (uids, next) = read_ranges(
+        &commit.rows,
+        Family::Mailbox,
+        ranges.into_iter(),
+        limit,
+        read,
+    )?;
     let mut messages = Vec::with_capacity(uids.len());
     for uid in uids {
         let key = message::message(space, account, id, uid);

@@ -40,7 +40,11 @@ impl Opened {
         let mailbox = &mut self.mailbox;
         if row.is_unseen() {
             // With none unseen, the floor may be anywhere below.
-            let floor = if mailbox.unseen == 0 { uid } else { mailbox.unseen_floor.min(uid) };
+            let floor = if mailbox.unseen == 0 {
+                uid
+            } else {
+                mailbox.unseen_floor.min(uid)
+            };
             mailbox.unseen_floor = floor;
             mailbox.unseen += 1;
         }
@@ -131,7 +135,13 @@ impl Commit<'_> {
     }
 
     /// Replaces a message's row by one with other flags and a new mod-sequence.
-    pub(super) fn replace(&mut self, opened: &mut Opened, uid: u32, old: &MessageRow, new: &MessageRow) {
+    pub(super) fn replace(
+        &mut self,
+        opened: &mut Opened,
+        uid: u32,
+        old: &MessageRow,
+        new: &MessageRow,
+    ) {
         opened.recount(uid, old, new);
         let (space, account, id) = (self.space(), opened.account_id, opened.id);
         let key = mailbox::changed(space, account, id, old.mod_seq, uid);
@@ -145,7 +155,12 @@ impl Commit<'_> {
 
     /// Takes a message out of a mailbox; its reference to the email is the caller's now. The
     /// tombstone is written by [`Self::bury`].
-    pub(super) fn remove(&mut self, opened: &mut Opened, uid: u32, row: &MessageRow) -> Result<(), DbError> {
+    pub(super) fn remove(
+        &mut self,
+        opened: &mut Opened,
+        uid: u32,
+        row: &MessageRow,
+    ) -> Result<(), DbError> {
         let (space, account, id) = (self.space(), opened.account_id, opened.id);
         opened.count_out(row);
         let key = message::message(space, account, id, uid);
@@ -179,14 +194,17 @@ impl Commit<'_> {
         };
         let mut put = |first: u32, last: u32| {
             let key = mailbox::run(space, account, id, first);
-            self.rows.put(Family::Mailbox, key, fixed(&[&last.to_be_bytes()]));
+            self.rows
+                .put(Family::Mailbox, key, fixed(&[&last.to_be_bytes()]));
         };
         if uid < last {
             put(uid + 1, last);
         }
         match first < uid {
             true => put(first, uid - 1),
-            false => self.rows.delete(Family::Mailbox, mailbox::run(space, account, id, first)),
+            false => self
+                .rows
+                .delete(Family::Mailbox, mailbox::run(space, account, id, first)),
         }
         Ok(())
     }
@@ -196,7 +214,8 @@ impl Commit<'_> {
         let (space, account, id) = (self.space(), opened.account_id, opened.id);
         for run in runs {
             let key = mailbox::expunged(space, account, id, mod_seq, run.first);
-            self.rows.put(Family::Change, key, fixed(&[&run.last.to_be_bytes()]));
+            self.rows
+                .put(Family::Change, key, fixed(&[&run.last.to_be_bytes()]));
         }
     }
 
@@ -210,7 +229,13 @@ impl Commit<'_> {
         let (space, account, id) = (self.space(), opened.account_id, opened.id);
         let range = |uids: &UidRange| message::between(space, account, id, uids.first, uids.last);
         let read = |key: &[u8], value: &[u8]| Ok((last_u32(key)?, MessageRow::decode(value)?));
-        read_ranges(&self.rows, Family::Mailbox, uids.iter().map(range), limit, read)
+        read_ranges(
+            &self.rows,
+            Family::Mailbox,
+            uids.iter().map(range),
+            limit,
+            read,
+        )
     }
 }
 

@@ -17,7 +17,10 @@ pub(super) fn store(commit: &mut Commit<'_>, command: &StoreFlagsCommand) -> Out
     let mut shown = Vec::with_capacity(messages.len());
     let mut modified = Vec::new();
     for (uid, old) in messages {
-        if command.unchanged_since.is_some_and(|since| old.mod_seq > since) {
+        if command
+            .unchanged_since
+            .is_some_and(|since| old.mod_seq > since)
+        {
             modified.push(uid);
             continue;
         }

@@ -12,7 +12,9 @@ use crate::model::Rows;
 use crate::model::spool::{self, LeaseRow};
 
 fn current(commit: &Commit<'_>) -> Result<LeaseRow, DbError> {
-    let row = commit.rows.row(Family::Spool, spool::lease(commit.space()))?;
+    let row = commit
+        .rows
+        .row(Family::Spool, spool::lease(commit.space()))?;
     Ok(row.unwrap_or_default())
 }
 

@@ -93,12 +93,19 @@ pub(super) fn add(
     limit: u32,
 ) -> Outcome<(u64, MailboxRow)> {
     if account.mailboxes >= limit {
-        return Err(refuse(RefusalKind::TooBig, "the account has too many mailboxes"));
+        return Err(refuse(
+            RefusalKind::TooBig,
+            "the account has too many mailboxes",
+        ));
     }
     account.mailboxes += 1;
     account.last_mailbox += 1;
     account.highest_mod_seq += 1;
-    let mut row = MailboxRow::new(name.as_str(), next_uid_validity(commit, account), special_use);
+    let mut row = MailboxRow::new(
+        name.as_str(),
+        next_uid_validity(commit, account),
+        special_use,
+    );
     row.highest_mod_seq = account.highest_mod_seq;
     let id = account.last_mailbox;
     put_name(commit, account_id, name.as_str(), id);
@@ -116,7 +123,9 @@ fn next_uid_validity(commit: &Commit<'_>, account: &mut AccountRow) -> u32 {
 
 fn put_name(commit: &mut Commit<'_>, account: u64, name: &str, id: u64) {
     let key = mailbox::name(commit.space(), account, name);
-    commit.rows.put(Family::Mailbox, key, fixed(&[&id.to_be_bytes()]));
+    commit
+        .rows
+        .put(Family::Mailbox, key, fixed(&[&id.to_be_bytes()]));
 }
 
 /// Removes a mailbox. Its messages go later, a page at a time; from now on nobody sees them.
@@ -149,7 +158,11 @@ pub(super) fn doom(
     account.mailboxes = account.mailboxes.saturating_sub(1);
     account.octets = account.octets.saturating_sub(row.size);
     account.messages = account.messages.saturating_sub(u64::from(row.exists));
-    commit.rows.put(Family::Spool, spool::doomed(space, account_id, id), fixed(&[]));
+    commit.rows.put(
+        Family::Spool,
+        spool::doomed(space, account_id, id),
+        fixed(&[]),
+    );
     commit.touch(account_id, id);
     Ok(())
 }
@@ -172,7 +185,13 @@ pub(super) fn rename(commit: &mut Commit<'_>, command: &RenameMailboxCommand) ->
             return Err(refuse(RefusalKind::AlreadyExists, "the new name is taken"));
         }
     }
-    add_parents(commit, command.account, &mut account, &to, command.mailbox_limit)?;
+    add_parents(
+        commit,
+        command.account,
+        &mut account,
+        &to,
+        command.mailbox_limit,
+    )?;
     for (id, old, new) in moves {
         let key = mailbox::name(commit.space(), command.account, &old);
         commit.rows.delete(Family::Mailbox, key);
@@ -198,10 +217,14 @@ fn renames(
 ) -> Outcome<Vec<(u64, String, MailboxName)>> {
     let space = commit.space();
     let mut names = Vec::new();
-    commit.rows.visit(Family::Mailbox, &mailbox::names(space, account), &mut |key, value| {
-        names.push((last_u64(value)?, mailbox::parse_name(space, key)?));
-        Ok(Flow::Continue(()))
-    })?;
+    commit.rows.visit(
+        Family::Mailbox,
+        &mailbox::names(space, account),
+        &mut |key, value| {
+            names.push((last_u64(value)?, mailbox::parse_name(space, key)?));
+            Ok(Flow::Continue(()))
+        },
+    )?;
     let mut moves = Vec::new();
     let mut found = false;
     for (id, old) in names {

@@ -34,8 +34,8 @@ use crate::command;
 use crate::db::{Db, DbError};
 use crate::notify::Notifier;
 use crate::raft::{ApplyHalt, CommittedEntry, Machine, Progress};
-pub(crate) use commit::{Commit, Rejection};
 use commit::Outcome;
+pub(crate) use commit::{Commit, Rejection};
 
 /// The state of every shard of this node.
 pub(crate) struct Applier {
@@ -132,13 +132,18 @@ pub(crate) fn checksum(db: &Db, shard: ShardId) -> Result<blake3::Hash, DbError>
     for family in overlay::FAMILIES {
         hasher.update(family.name().as_bytes());
         let skip = space.key().as_slice().len();
-        Rows::visit(db, family, &Range::prefix(space.key()), &mut |key, value| {
-            for part in [&key[skip..], value] {
-                hasher.update(&(part.len() as u64).to_be_bytes());
-                hasher.update(part);
-            }
-            Ok(Flow::Continue(()))
-        })?;
+        Rows::visit(
+            db,
+            family,
+            &Range::prefix(space.key()),
+            &mut |key, value| {
+                for part in [&key[skip..], value] {
+                    hasher.update(&(part.len() as u64).to_be_bytes());
+                    hasher.update(part);
+                }
+                Ok(Flow::Continue(()))
+            },
+        )?;
     }
     Ok(hasher.finalize())
 }

@@ -80,7 +80,9 @@ fn appended(commit: &mut Commit<'_>, before_ms: u64, limit: usize) -> Result<boo
     let more = rows.len() == limit;
     for (key, _) in rows {
         let (account, upload) = spool::parse_appended_at(space, &key)?;
-        commit.rows.delete(Family::Dedupe, spool::appended(space, account, &upload));
+        commit
+            .rows
+            .delete(Family::Dedupe, spool::appended(space, account, &upload));
         commit.rows.delete_raw(Family::Dedupe, key);
     }
     Ok(more)
@@ -112,7 +114,10 @@ fn doomed(commit: &mut Commit<'_>, limit: usize) -> Result<bool, DbError> {
     if !more {
         commit.rows.delete_raw(Family::Spool, key);
         // Another one may wait.
-        more = commit.rows.head(Family::Spool, &spool::doomed_all(space))?.is_some();
+        more = commit
+            .rows
+            .head(Family::Spool, &spool::doomed_all(space))?
+            .is_some();
     }
     Ok(more)
 }

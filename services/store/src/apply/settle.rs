@@ -78,7 +78,9 @@ fn settle_recipient(
 /// Removes a letter whose recipients are all settled, or gives it its next due time.
 fn close_or_plan(commit: &mut Commit<'_>, id: &QueueId, old: &ProgressRow) -> Outcome<()> {
     let states = spool::recipient_states(&commit.rows, commit.space(), id)?;
-    let pending = states.iter().filter(|state| state.status() == RecipientStatus::Pending);
+    let pending = states
+        .iter()
+        .filter(|state| state.status() == RecipientStatus::Pending);
     let due_ms = pending.clone().map(|state| state.next_attempt_ms).min();
     match due_ms {
         Some(due_ms) => {
@@ -106,7 +108,11 @@ fn remove(
         let key = spool::recipient(space, id, state.recipient);
         commit.rows.delete(Family::Spool, key);
     }
-    commit.rows.delete(Family::Spool, spool::progress(space, id));
-    commit.rows.delete(Family::Spool, spool::due(space, old.due_ms, id));
+    commit
+        .rows
+        .delete(Family::Spool, spool::progress(space, id));
+    commit
+        .rows
+        .delete(Family::Spool, spool::due(space, old.due_ms, id));
     Ok(())
 }

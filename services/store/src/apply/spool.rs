@@ -46,7 +46,11 @@ pub(super) fn accept_letter(commit: &mut Commit<'_>, command: AcceptCommand) -> 
         return Ok(mark);
     }
     // Its mark may have gone by age while it is still here.
-    if commit.rows.get(Family::Spool, spool::letter(space, &id))?.is_some() {
+    if commit
+        .rows
+        .get(Family::Spool, spool::letter(space, &id))?
+        .is_some()
+    {
         commit.drop_source(command.body.as_ref())?;
         return Ok(mark_now(commit, false));
     }
@@ -117,7 +121,11 @@ fn spool_letter(
             next_attempt_ms: if done { 0 } else { due_ms },
             ..RecipientState::default()
         };
-        commit.put(Family::Spool, spool::recipient(space, id, recipient), &state);
+        commit.put(
+            Family::Spool,
+            spool::recipient(space, id, recipient),
+            &state,
+        );
     }
     let letter = LetterRow {
         envelope: command.envelope,
@@ -128,7 +136,9 @@ fn spool_letter(
         recipients: command.recipients,
     };
     commit.put(Family::Spool, spool::letter(space, id), &letter);
-    let pending = command.recipients.saturating_sub(u32::try_from(filed.len()).unwrap_or(0));
+    let pending = command
+        .recipients
+        .saturating_sub(u32::try_from(filed.len()).unwrap_or(0));
     put_progress(commit, id, None, ProgressRow { due_ms, pending });
     Ok(())
 }
@@ -142,10 +152,14 @@ pub(super) fn put_progress(
 ) {
     let space = commit.space();
     if let Some(old) = old.filter(|old| old.due_ms != new.due_ms) {
-        commit.rows.delete(Family::Spool, spool::due(space, old.due_ms, id));
+        commit
+            .rows
+            .delete(Family::Spool, spool::due(space, old.due_ms, id));
     }
     if old.is_none_or(|old| old.due_ms != new.due_ms) {
-        commit.rows.put(Family::Spool, spool::due(space, new.due_ms, id), fixed(&[]));
+        commit
+            .rows
+            .put(Family::Spool, spool::due(space, new.due_ms, id), fixed(&[]));
         commit.tell_due(new.due_ms, &id.to_string());
     }
     commit.put(Family::Spool, spool::progress(space, id), &new);
@@ -162,7 +176,10 @@ pub(super) fn retry(commit: &mut Commit<'_>, command: &RetryCommand) -> Outcome 
         letters += u64::from(retry_letter(commit, &id)?);
     }
     if letters == 0 && !command.queue_id.is_empty() {
-        return Err(refuse(RefusalKind::NotFound, "there is no such letter in the queue"));
+        return Err(refuse(
+            RefusalKind::NotFound,
+            "there is no such letter in the queue",
+        ));
     }
     Ok(Answer::Retried(RetryAnswer {
         letters,

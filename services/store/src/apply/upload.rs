@@ -42,7 +42,10 @@ pub(super) fn take(commit: &mut Commit<'_>, source: &BodySource) -> Outcome<Vec<
     let parts = parts(commit, &source.upload_id)?;
     let octets: u64 = parts.iter().map(|part| part.length).sum();
     if parts.len() as u64 != u64::from(source.chunks) || octets != source.upload_octets {
-        return Err(refuse(RefusalKind::UploadLost, "the upload is not complete"));
+        return Err(refuse(
+            RefusalKind::UploadLost,
+            "the upload is not complete",
+        ));
     }
     forget(commit, &source.upload_id)?;
     Ok(parts)
@@ -61,6 +64,8 @@ fn forget(commit: &mut Commit<'_>, upload: &str) -> Result<(), DbError> {
     for (key, _) in commit.rows.page(Family::Spool, &range, usize::MAX)? {
         commit.rows.delete_raw(Family::Spool, key);
     }
-    commit.rows.delete(Family::Spool, spool::upload(space, upload));
+    commit
+        .rows
+        .delete(Family::Spool, spool::upload(space, upload));
     Ok(())
 }

@@ -61,11 +61,7 @@ pub(crate) fn credential(space: Space, account: u64) -> Key {
 }
 
 /// The account, unless it is gone or never was.
-pub(crate) fn find(
-    rows: &impl Rows,
-    space: Space,
-    id: u64,
-) -> Result<Option<AccountRow>, DbError> {
+pub(crate) fn find(rows: &impl Rows, space: Space, id: u64) -> Result<Option<AccountRow>, DbError> {
     let row: Option<AccountRow> = rows.row(Family::Mailbox, account(space, id))?;
     Ok(row.filter(|row| !row.gone))
 }

@@ -99,7 +99,9 @@ impl MailboxRow {
     pub(crate) fn keyword_names(&self, bits: u64) -> Vec<String> {
         let has = |(bit, _): &(usize, _)| bits & (1 << bit) != 0;
         let bits = self.keywords.iter().enumerate().take(MAX_KEYWORDS);
-        bits.filter(has).map(|(_, keyword)| keyword.name.clone()).collect()
+        bits.filter(has)
+            .map(|(_, keyword)| keyword.name.clone())
+            .collect()
     }
 
     /// The keywords that some message has.
@@ -111,7 +113,10 @@ impl MailboxRow {
     /// The bits of those keywords that are known here; others no message has.
     pub(crate) fn known_bits(&self, names: &[String]) -> u64 {
         let known = |name: &String| self.keywords.iter().position(|known| known.name == *name);
-        names.iter().filter_map(known).fold(0, |bits, bit| bits | 1 << bit)
+        names
+            .iter()
+            .filter_map(known)
+            .fold(0, |bits, bit| bits | 1 << bit)
     }
 
     /// The bits of these keywords, making room for new ones; `None` if there is none.
@@ -244,7 +249,9 @@ fn expunged_prefix(space: Space, account: u64, mailbox: u64) -> Key {
 }
 
 pub(crate) fn expunged(space: Space, account: u64, mailbox: u64, mod_seq: u64, first: u32) -> Key {
-    expunged_prefix(space, account, mailbox).u64(mod_seq).u32(first)
+    expunged_prefix(space, account, mailbox)
+        .u64(mod_seq)
+        .u32(first)
 }
 
 pub(crate) fn expunged_all(space: Space, account: u64, mailbox: u64) -> Range {
@@ -287,13 +294,17 @@ pub(crate) fn uid_runs(
     row: &MailboxRow,
 ) -> Result<Vec<UidRange>, DbError> {
     let mut found = Vec::new();
-    rows.visit(Family::Mailbox, &runs(space, account, id), &mut |key, value| {
-        found.push(UidRange {
-            first: last_u32(key)?,
-            last: last_u32(value)?,
-        });
-        Ok(super::Flow::Continue(()))
-    })?;
+    rows.visit(
+        Family::Mailbox,
+        &runs(space, account, id),
+        &mut |key, value| {
+            found.push(UidRange {
+                first: last_u32(key)?,
+                last: last_u32(value)?,
+            });
+            Ok(super::Flow::Continue(()))
+        },
+    )?;
     if row.run_first < row.uid_next {
         found.push(UidRange {
             first: row.run_first,

@@ -91,7 +91,9 @@ impl MessageRow {
 
 /// The next eight bytes of a row whose length is known to suffice.
 fn number(row: &[u8]) -> ([u8; 8], &[u8]) {
-    let (number, rest) = row.split_first_chunk().expect("the row has its fixed length");
+    let (number, rest) = row
+        .split_first_chunk()
+        .expect("the row has its fixed length");
     (*number, rest)
 }
 

@@ -249,14 +249,19 @@ pub(crate) fn filed_between(space: Space, from_ms: u64, to_ms: u64) -> Range {
         let id = id.map(|id| turned(&id)).unwrap_or_default();
         space.key().u8(FILED).bytes(id.as_bytes())
     };
-    Range::prefix(space.key().u8(FILED)).from(bound(from_ms)).below(bound(to_ms))
+    Range::prefix(space.key().u8(FILED))
+        .from(bound(from_ms))
+        .below(bound(to_ms))
 }
 
 /// Marks of letters of this shard that were minted in that time.
 pub(crate) fn marks_between(space: Space, from_ms: u64, to_ms: u64) -> Range {
     let bound = |ms| {
         let id = QueueId::mint(space.shard(), ms, 0).map(|id| id.to_string());
-        space.key().u8(MARK).bytes(id.unwrap_or_default().as_bytes())
+        space
+            .key()
+            .u8(MARK)
+            .bytes(id.unwrap_or_default().as_bytes())
     };
     marks(space).from(bound(from_ms)).below(bound(to_ms))
 }
@@ -266,7 +271,12 @@ pub(crate) fn appended(space: Space, account: u64, upload: &str) -> Key {
 }
 
 pub(crate) fn appended_at(space: Space, ms: u64, account: u64, upload: &str) -> Key {
-    space.key().u8(APPENDED_AT).u64(ms).u64(account).text(upload)
+    space
+        .key()
+        .u8(APPENDED_AT)
+        .u64(ms)
+        .u64(account)
+        .text(upload)
 }
 
 pub(crate) fn appended_before(space: Space, ms: u64) -> Range {

@@ -50,14 +50,20 @@ fn keys_are_golden() {
 #[test]
 fn keys_come_back_as_their_parts() {
     let upload = spool::upload(SPACE, "u-1");
-    assert_eq!(spool::parse_upload(SPACE, upload.as_slice()).unwrap(), "u-1");
+    assert_eq!(
+        spool::parse_upload(SPACE, upload.as_slice()).unwrap(),
+        "u-1"
+    );
     let at = spool::appended_at(SPACE, 5, 7, "u-1");
     let parsed = spool::parse_appended_at(SPACE, at.as_slice()).unwrap();
     assert_eq!(parsed, (7, "u-1".to_owned()));
     let name = mailbox::name(SPACE, 7, "a/b");
     assert_eq!(mailbox::parse_name(SPACE, name.as_slice()).unwrap(), "a/b");
     let domain = directory::domain(SPACE, "example.org");
-    assert_eq!(directory::parse_domain(SPACE, domain.as_slice()).unwrap(), "example.org");
+    assert_eq!(
+        directory::parse_domain(SPACE, domain.as_slice()).unwrap(),
+        "example.org"
+    );
     assert!(spool::parse_due(b"x").is_err());
     assert!(spool::parse_upload(SPACE, b"x").is_err());
     assert!(spool::parse_appended_at(SPACE, b"x").is_err());
@@ -85,7 +91,10 @@ fn message_rows_are_golden() {
 
 #[test]
 fn prost_rows_are_golden() {
-    fn check<M: prost::Message + Default + PartialEq + std::fmt::Debug>(row: M, golden: &'static [u8]) {
+    fn check<M: prost::Message + Default + PartialEq + std::fmt::Debug>(
+        row: M,
+        golden: &'static [u8],
+    ) {
         assert_eq!(encode(&row).as_ref(), golden);
         assert_eq!(decode::<M>(Bytes::from_static(golden)).unwrap(), row);
     }

@@ -51,7 +51,9 @@ fn domain(text: &str) -> Result<String, Status> {
     let domain = text.parse::<Domain>();
     let domain = domain.map_err(|error| Status::invalid_argument(format!("{text:?}: {error}")))?;
     match domain.is_literal() {
-        true => Err(Status::invalid_argument("an address literal is no domain to add")),
+        true => Err(Status::invalid_argument(
+            "an address literal is no domain to add",
+        )),
         false => Ok(domain.as_str().to_owned()),
     }
 }
@@ -66,7 +68,8 @@ struct Folded {
 
 fn address(text: &str) -> Result<Folded, Status> {
     let address = text.parse::<EmailAddress>();
-    let address = address.map_err(|error| Status::invalid_argument(format!("{text:?}: {error}")))?;
+    let address =
+        address.map_err(|error| Status::invalid_argument(format!("{text:?}: {error}")))?;
     Ok(Folded {
         domain: domain(address.domain().as_str())?,
         local_part: address.local().folded(),
@@ -134,7 +137,8 @@ impl Admin for Context {
     ) -> Result<Response<AddDomainResponse>, Status> {
         let (group, request) = control_or_forward!(self, request, add_domain);
         let domain = domain(&request.domain)?;
-        self.control(&group, Kind::AddDomain(AddDomainCommand { domain })).await?;
+        self.control(&group, Kind::AddDomain(AddDomainCommand { domain }))
+            .await?;
         Ok(Response::new(AddDomainResponse {}))
     }
 
@@ -145,10 +149,11 @@ impl Admin for Context {
         let (group, _) = control_or_forward!(self, request, list_domains);
         let domains = self.shards.read(&group, |snapshot, space| {
             let mut domains = Vec::new();
-            let visited = snapshot.visit(Family::Directory, &rows::domains(space), &mut |key, _| {
-                domains.push(rows::parse_domain(space, key)?);
-                Ok(Flow::Continue(()))
-            });
+            let visited =
+                snapshot.visit(Family::Directory, &rows::domains(space), &mut |key, _| {
+                    domains.push(rows::parse_domain(space, key)?);
+                    Ok(Flow::Continue(()))
+                });
             visited.map_err(broken)?;
             Ok(domains)
         });
@@ -271,7 +276,9 @@ impl Admin for Context {
             credential: Some(credential),
         };
         let shard = ShardId::new(entry.shard);
-        self.shards.propose_anywhere(shard, Kind::SetCredential(command)).await?;
+        self.shards
+            .propose_anywhere(shard, Kind::SetCredential(command))
+            .await?;
         Ok(Response::new(SetPasswordResponse {}))
     }
 

@@ -4,9 +4,7 @@ use futures::StreamExt;
 use postino_proto::admin::v1::ListQueueResponse;
 use postino_proto::store::v1::spool_client::SpoolClient;
 use postino_proto::store::v1::spool_server::Spool;
-use postino_proto::store::v1::{
-    GetLetterRequest, Letter, ListLettersRequest, RetryNowRequest,
-};
+use postino_proto::store::v1::{GetLetterRequest, Letter, ListLettersRequest, RetryNowRequest};
 use tonic::{Request, Status};
 
 use super::pages::{self, End, Pages};
@@ -15,7 +13,10 @@ use crate::raft::Group;
 
 fn mail_groups(context: &Context) -> Result<Vec<Group>, Status> {
     let node = context.shards.node()?;
-    let mail = node.groups().iter().filter(|group| !group.shard().is_control());
+    let mail = node
+        .groups()
+        .iter()
+        .filter(|group| !group.shard().is_control());
     Ok(mail.cloned().collect())
 }
 
@@ -42,7 +43,11 @@ pub(super) fn list(context: &Context) -> Result<Pages<ListQueueResponse>, Status
                 };
                 let page = client.list_letters(request).await?.into_inner();
                 let last = page.letters.last().map(|last| last.queue_id.clone());
-                pages.send(ListQueueResponse { letters: page.letters }).await?;
+                pages
+                    .send(ListQueueResponse {
+                        letters: page.letters,
+                    })
+                    .await?;
                 match last {
                     Some(last) if page.more => after_queue_id = last,
                     _ => break,
@@ -72,7 +77,11 @@ pub(super) async fn show(context: &Context, queue_id: String) -> Result<Letter, 
 pub(super) async fn retry(context: &Context, queue_id: String) -> Result<u64, Status> {
     let groups = match queue_id.is_empty() {
         true => mail_groups(context)?,
-        false => vec![context.shards.group(convert::queue_id(&queue_id)?.shard())?],
+        false => vec![
+            context
+                .shards
+                .group(convert::queue_id(&queue_id)?.shard())?,
+        ],
     };
     let mut letters = 0;
     for group in groups {

@@ -27,11 +27,12 @@ impl Announced {
             let key = (request.role, request.instance);
             peers.insert(key, (request.endpoint, until));
         }
-        let peer = |((role, instance), (endpoint, _)): (&(String, String), &(String, Instant))| Peer {
-            role: role.clone(),
-            instance: instance.clone(),
-            endpoint: endpoint.clone(),
-        };
+        let peer =
+            |((role, instance), (endpoint, _)): (&(String, String), &(String, Instant))| Peer {
+                role: role.clone(),
+                instance: instance.clone(),
+                endpoint: endpoint.clone(),
+            };
         let mut living: Vec<Peer> = peers.iter().map(peer).collect();
         living.sort_by(|a, b| (&a.role, &a.instance).cmp(&(&b.role, &b.instance)));
         living

@@ -148,7 +148,11 @@ mod tests {
         let segment = |piece| Segment { piece: Some(piece) };
         let range = |offset, length| segment(Piece::Range(Range { offset, length }));
         let literal = Bytes::from_static(b"Return-Path: <>\r\n");
-        let segments = [segment(Piece::Literal(literal.clone())), range(0, 4), range(10, 6)];
+        let segments = [
+            segment(Piece::Literal(literal.clone())),
+            range(0, 4),
+            range(10, 6),
+        ];
         let body = [part(1, 0, 12), part(2, 0, 4)];
         let all = delivered(&segments, &body, 0, 0).unwrap();
         assert_eq!(

@@ -223,8 +223,13 @@ impl Context {
         let (group, account) = self.of(begin.account)?;
         let mailbox = convert::mailbox_name(&begin.mailbox)?;
         convert::upload_id(&begin.upload_id)?;
-        self.check_append(&group, account, mailbox.clone(), begin.size).await?;
-        let mut intake = Intake::new(self, group.clone(), &format!("p{account}.{}", begin.upload_id));
+        self.check_append(&group, account, mailbox.clone(), begin.size)
+            .await?;
+        let mut intake = Intake::new(
+            self,
+            group.clone(),
+            &format!("p{account}.{}", begin.upload_id),
+        );
         let finish = loop {
             match steps.message().await?.and_then(|request| request.step) {
                 Some(AppendStep::Chunk(chunk)) => intake.push(chunk).await?,
@@ -236,7 +241,9 @@ impl Context {
             }
         };
         if intake.octets() != begin.size {
-            return Err(Status::invalid_argument("the message has another size than announced"));
+            return Err(Status::invalid_argument(
+                "the message has another size than announced",
+            ));
         }
         let email = required(finish.email, "the email")?;
         let taken = intake.finish(Bytes::new()).await?;
@@ -252,7 +259,9 @@ impl Context {
             email: email.encode_to_vec().into(),
             body: Some(taken.source),
         };
-        let committed = self.shards.propose(&group, Kind::Append(command), taken.body);
+        let committed = self
+            .shards
+            .propose(&group, Kind::Append(command), taken.body);
         match committed.await?.answer {
             Answer::Appended(appended) => Ok(appended),
             answer => unexpected(&answer),
@@ -320,7 +329,9 @@ impl Context {
                 (source, None)
             }
             false if intake.octets() != begin.size => {
-                return Err(Status::invalid_argument("the letter lost some of its octets"));
+                return Err(Status::invalid_argument(
+                    "the letter lost some of its octets",
+                ));
             }
             false => {
                 let taken = intake.finish(Bytes::new()).await?;
@@ -344,7 +355,9 @@ impl Context {
     async fn is_spooled(&self, group: &Group, id: QueueId) -> Result<bool, Status> {
         let row = self.shards.read(group, move |snapshot, space| {
             let key = spool::letter(space, &id);
-            snapshot.row::<LetterRow>(Family::Spool, key).map_err(broken)
+            snapshot
+                .row::<LetterRow>(Family::Spool, key)
+                .map_err(broken)
         });
         Ok(row.await?.is_some())
     }

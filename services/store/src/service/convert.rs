@@ -8,8 +8,8 @@ use prost::Message;
 use tonic::Status;
 
 use crate::db::{DbError, Family, Space};
-use crate::model::spool::{self, LetterRow};
 use crate::model::Rows;
+use crate::model::spool::{self, LetterRow};
 
 /// A queue-id of a request.
 pub(super) fn queue_id(text: &str) -> Result<QueueId, Status> {
@@ -86,7 +86,11 @@ pub(crate) fn email_content(bytes: &Bytes) -> Result<Option<EmailContent>, DbErr
 }
 
 /// A letter of the spool with its recipients.
-pub(super) fn letter(rows: &impl Rows, space: Space, id: &QueueId) -> Result<Option<Letter>, DbError> {
+pub(super) fn letter(
+    rows: &impl Rows,
+    space: Space,
+    id: &QueueId,
+) -> Result<Option<Letter>, DbError> {
     let row: Option<LetterRow> = rows.row(Family::Spool, spool::letter(space, id))?;
     let Some(row) = row else { return Ok(None) };
     let envelope = Envelope::decode(row.envelope).map_err(DbError::corrupt)?;
@@ -115,7 +119,15 @@ mod tests {
 
     #[test]
     fn ranges_become_sorted_and_disjoint() {
-        let given = ranges(&[(5, 9), (0, 2), (3, 3), (8, 12), (7, 6), (20, u32::MAX), (30, 40)]);
+        let given = ranges(&[
+            (5, 9),
+            (0, 2),
+            (3, 3),
+            (8, 12),
+            (7, 6),
+            (20, u32::MAX),
+            (30, 40),
+        ]);
         let expected = ranges(&[(1, 3), (5, 12), (20, u32::MAX)]);
         assert_eq!(uid_ranges(given), expected);
         assert_eq!(from_uid(&expected, 6), ranges(&[(6, 12), (20, u32::MAX)]));

@@ -44,7 +44,10 @@ impl Directory for Context {
             ShardLeader {
                 shard: group.shard().get(),
                 term: leadership.term,
-                endpoint: leadership.leader.map(|leader| leader.endpoint).unwrap_or_default(),
+                endpoint: leadership
+                    .leader
+                    .map(|leader| leader.endpoint)
+                    .unwrap_or_default(),
             }
         };
         let control = node.group(ShardId::CONTROL).map(crate::raft::Group::status);
@@ -62,7 +65,9 @@ impl Directory for Context {
         request: Request<AnnounceRequest>,
     ) -> Result<Response<AnnounceResponse>, Status> {
         self.shards.led(ShardId::CONTROL)?;
-        let peers = self.announced.announce(request.into_inner(), Instant::now());
+        let peers = self
+            .announced
+            .announce(request.into_inner(), Instant::now());
         Ok(Response::new(AnnounceResponse { peers }))
     }
 }

@@ -194,7 +194,11 @@ async fn send_chunk(
     let deadline = Instant::now() + context.config.upload_patience.get();
     loop {
         let kind = Kind::UploadChunk(command.clone());
-        match context.shards.propose(group, kind, Some(chunk.clone())).await {
+        match context
+            .shards
+            .propose(group, kind, Some(chunk.clone()))
+            .await
+        {
             Ok(_) => return Ok(()),
             Err(status) if waits(&status) && Instant::now() < deadline => {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;

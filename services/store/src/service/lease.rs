@@ -83,7 +83,8 @@ mod tests {
     fn a_lease_ends_unless_renewed() {
         let (leases, start) = (Leases::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        let left = |term, row: &LeaseRow, ms| leases.remaining(SHARD, term, row, at(ms)).as_millis();
+        let left =
+            |term, row: &LeaseRow, ms| leases.remaining(SHARD, term, row, at(ms)).as_millis();
         assert_eq!(left(1, &row("", 1), 0), 0);
         assert_eq!(left(1, &row("a", 1), 0), 1000);
         assert_eq!(left(1, &row("a", 1), 600), 400);
@@ -96,7 +97,8 @@ mod tests {
     fn a_new_leader_gives_the_holder_its_full_time() {
         let (leases, start) = (Leases::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        let left = |term, row: &LeaseRow, ms| leases.remaining(SHARD, term, row, at(ms)).as_millis();
+        let left =
+            |term, row: &LeaseRow, ms| leases.remaining(SHARD, term, row, at(ms)).as_millis();
         assert_eq!(left(1, &row("a", 1), 0), 1000);
         assert_eq!(left(2, &row("a", 1), 900), 1000);
         assert_eq!(left(2, &row("b", 2), 1000), 1000);

@@ -78,9 +78,13 @@ fn first_unseen(
 }
 
 fn list(rows: &impl Rows, space: Space, id: u64) -> Result<ListMailboxesResponse, Status> {
-    account::find(rows, space, id).map_err(broken)?.ok_or_else(no_account)?;
+    account::find(rows, space, id)
+        .map_err(broken)?
+        .ok_or_else(no_account)?;
     let range = mailbox::mailboxes(space, id);
-    let found = rows.page(Family::Mailbox, &range, usize::MAX).map_err(broken)?;
+    let found = rows
+        .page(Family::Mailbox, &range, usize::MAX)
+        .map_err(broken)?;
     let mut mailboxes = Vec::with_capacity(found.len());
     for (key, row) in found {
         let mailbox = last_u64(&key).map_err(broken)?;
@@ -131,7 +135,9 @@ impl Context {
             special_use: request.special_use,
             mailbox_limit: self.config.mailbox_limit,
         };
-        let committed = self.shards.propose(&group, Kind::CreateMailbox(command), None);
+        let committed = self
+            .shards
+            .propose(&group, Kind::CreateMailbox(command), None);
         match committed.await?.answer {
             Answer::Mailbox(made) => Ok(made),
             answer => unexpected(&answer),
@@ -145,7 +151,9 @@ impl Context {
         let (group, account) = self.of(request.account)?;
         let name = convert::mailbox_name(&request.name)?;
         let command = DeleteMailboxCommand { account, name };
-        self.shards.propose(&group, Kind::DeleteMailbox(command), None).await?;
+        self.shards
+            .propose(&group, Kind::DeleteMailbox(command), None)
+            .await?;
         self.reaper.notify_waiters();
         Ok(DeleteMailboxResponse {})
     }
@@ -186,7 +194,9 @@ impl Context {
             name: convert::mailbox_name(&request.name)?,
             subscribed: request.subscribed,
         };
-        self.shards.propose(&group, Kind::Subscribe(command), None).await?;
+        self.shards
+            .propose(&group, Kind::Subscribe(command), None)
+            .await?;
         Ok(SetSubscriptionResponse {})
     }
 
@@ -218,7 +228,9 @@ impl Context {
         if request.claim_recent && state.first_recent < state.uid_next {
             let mailbox = state.mailbox;
             let command = ClaimRecentCommand { account, mailbox };
-            let committed = self.shards.propose(&group, Kind::ClaimRecent(command), None);
+            let committed = self
+                .shards
+                .propose(&group, Kind::ClaimRecent(command), None);
             match committed.await?.answer {
                 Answer::Recent(claimed) => state.first_recent = claimed.first_recent,
                 answer => return unexpected(&answer),

@@ -39,7 +39,9 @@ impl MailStore for Context {
         &self,
         request: Request<Streaming<DeliverRequest>>,
     ) -> Result<Response<DeliverResponse>, Status> {
-        self.deliver_letter(request.into_inner()).await.map(Response::new)
+        self.deliver_letter(request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn get_credential(
@@ -61,7 +63,9 @@ impl MailStore for Context {
         &self,
         request: Request<ListMailboxesRequest>,
     ) -> Result<Response<ListMailboxesResponse>, Status> {
-        self.mailboxes(request.into_inner()).await.map(Response::new)
+        self.mailboxes(request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn create_mailbox(
@@ -89,7 +93,9 @@ impl MailStore for Context {
         &self,
         request: Request<SetSubscriptionRequest>,
     ) -> Result<Response<SetSubscriptionResponse>, Status> {
-        self.subscribe(request.into_inner()).await.map(Response::new)
+        self.subscribe(request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn open_mailbox(
@@ -139,7 +145,9 @@ impl MailStore for Context {
         &self,
         request: Request<ReadMessageRequest>,
     ) -> Result<Response<Self::ReadMessageStream>, Status> {
-        self.read_octets(request.into_inner()).await.map(Response::new)
+        self.read_octets(request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn store_flags(
@@ -174,7 +182,9 @@ impl MailStore for Context {
         &self,
         request: Request<Streaming<AppendRequest>>,
     ) -> Result<Response<AppendResponse>, Status> {
-        self.append_message(request.into_inner()).await.map(Response::new)
+        self.append_message(request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     type WatchStream = Pages<WatchEvent>;

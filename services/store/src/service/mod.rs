@@ -76,7 +76,13 @@ impl Context {
                 );
             )*};
         }
-        add!(SpoolServer, MailStoreServer, DirectoryServer, AdminServer, ShardsServer);
+        add!(
+            SpoolServer,
+            MailStoreServer,
+            DirectoryServer,
+            AdminServer,
+            ShardsServer
+        );
         routes
             .add_service(cluster.clone().into_server())
             .add_service(cluster.raft_service().into_server())

@@ -37,9 +37,11 @@ pub(super) async fn advance_all(context: &Context) {
 
 /// Takes an account through the steps that are left.
 pub(super) async fn advance(context: &Context, id: u64) -> Result<(), Status> {
-    let row = context.shards.look(ShardId::CONTROL, move |snapshot, space| {
-        directory::find_account(snapshot, space, id).map_err(broken)
-    });
+    let row = context
+        .shards
+        .look(ShardId::CONTROL, move |snapshot, space| {
+            directory::find_account(snapshot, space, id).map_err(broken)
+        });
     let Some(row) = row.await? else {
         return Ok(());
     };
@@ -61,9 +63,15 @@ async fn create(context: &Context, id: u64, row: AccountRow) -> Result<(), Statu
         quota_octets: row.quota_octets,
         quota_messages: row.quota_messages,
     };
-    context.shards.propose_anywhere(shard, Kind::InitAccount(init)).await?;
+    context
+        .shards
+        .propose_anywhere(shard, Kind::InitAccount(init))
+        .await?;
     let activate = Kind::ActivateAccount(ActivateAccountCommand { account: id });
-    context.shards.propose_anywhere(ShardId::CONTROL, activate).await?;
+    context
+        .shards
+        .propose_anywhere(ShardId::CONTROL, activate)
+        .await?;
     Ok(())
 }
 
@@ -72,7 +80,11 @@ async fn remove(context: &Context, id: u64, shard: ShardId) -> Result<(), Status
     context.shards.propose_anywhere(shard, drop).await?;
     context.reaper.notify_waiters();
     let forget = Kind::ForgetAccount(ForgetAccountCommand { account: id });
-    match context.shards.propose_anywhere(ShardId::CONTROL, forget).await {
+    match context
+        .shards
+        .propose_anywhere(ShardId::CONTROL, forget)
+        .await
+    {
         Err(status) if status.code() == Code::NotFound => Ok(()),
         outcome => outcome.map(|_| ()),
     }

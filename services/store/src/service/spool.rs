@@ -34,7 +34,10 @@ impl Spool for Context {
         request: Request<Streaming<AcceptRequest>>,
     ) -> Result<Response<AcceptResponse>, Status> {
         let mut steps = request.into_inner();
-        let Some(AcceptRequest { step: Some(Step::Begin(begin)) }) = steps.message().await? else {
+        let Some(AcceptRequest {
+            step: Some(Step::Begin(begin)),
+        }) = steps.message().await?
+        else {
             return Err(Status::invalid_argument("an accept starts with begin"));
         };
         let id = convert::queue_id(&begin.queue_id)?;
@@ -51,7 +54,9 @@ impl Spool for Context {
             }
         };
         if finish.chunk_octets != intake.octets() {
-            return Err(Status::invalid_argument("the letter lost some of its octets"));
+            return Err(Status::invalid_argument(
+                "the letter lost some of its octets",
+            ));
         }
         let taken = intake.finish(finish.prefix).await?;
         let command = letter_command(
@@ -63,7 +68,9 @@ impl Spool for Context {
             taken.source,
             taken.octets,
         )?;
-        let committed = self.shards.propose(&group, Kind::Accept(command), taken.body);
+        let committed = self
+            .shards
+            .propose(&group, Kind::Accept(command), taken.body);
         match committed.await?.answer {
             Answer::Accepted(accepted) => Ok(Response::new(AcceptResponse {
                 filed: accepted.filed,
@@ -91,7 +98,9 @@ impl Spool for Context {
             letters,
         };
         let bodies = (!bodies.is_empty()).then(|| bodies.freeze());
-        self.shards.propose(&group, Kind::Settle(command), bodies).await?;
+        self.shards
+            .propose(&group, Kind::Settle(command), bodies)
+            .await?;
         Ok(Response::new(SettleResponse {}))
     }
 
@@ -117,7 +126,8 @@ impl Spool for Context {
         let request = request.into_inner();
         let group = self.shards.mail(request.shard)?;
         let epoch = request.lease_epoch;
-        let check = move |snapshot: &crate::db::Snapshot<'_>, space| check_epoch(snapshot, space, epoch);
+        let check =
+            move |snapshot: &crate::db::Snapshot<'_>, space| check_epoch(snapshot, space, epoch);
         self.shards.read(&group, check).await?;
         Ok(Response::new(watch::follow(self, group, epoch)))
     }
@@ -145,7 +155,9 @@ impl Spool for Context {
         let group = self.shards.mail(id.shard().get())?;
         let row = self.shards.read(&group, move |snapshot, space| {
             let key = rows::letter(space, &id);
-            snapshot.row::<LetterRow>(Family::Spool, key).map_err(broken)
+            snapshot
+                .row::<LetterRow>(Family::Spool, key)
+                .map_err(broken)
         });
         let row = row.await?.ok_or_else(no_letter)?;
         let length = match request.length {
@@ -176,7 +188,10 @@ impl Spool for Context {
         let ttl = self.lease_ttl(request.ttl_ms);
         let held = row.epoch == request.lease_epoch
             && row.holder == request.holder
-            && !self.leases.remaining(group.shard(), term, &row, now).is_zero();
+            && !self
+                .leases
+                .remaining(group.shard(), term, &row, now)
+                .is_zero();
         if held {
             self.leases.renew(group.shard(), term, row.epoch, ttl, now);
         }
@@ -193,7 +208,9 @@ impl Spool for Context {
             holder: request.holder,
             lease_epoch: request.lease_epoch,
         };
-        self.shards.propose(&group, Kind::ReleaseLease(command), None).await?;
+        self.shards
+            .propose(&group, Kind::ReleaseLease(command), None)
+            .await?;
         Ok(Response::new(ReleaseLeaseResponse {}))
     }
 
@@ -230,7 +247,9 @@ impl Spool for Context {
         };
         let mut letters = 0;
         loop {
-            let committed = self.shards.propose(&group, Kind::Retry(command.clone()), None);
+            let committed = self
+                .shards
+                .propose(&group, Kind::Retry(command.clone()), None);
             let Answer::Retried(answer) = committed.await?.answer else {
                 return Err(Status::internal("internal error of the store"));
             };
@@ -247,7 +266,9 @@ impl Context {
     fn check_hint(&self, size_hint: u64) -> Result<(), Status> {
         match size_hint <= self.config.message_limit.get() {
             true => Ok(()),
-            false => Err(Fault::new(FaultKind::TooBig, "the message is over the size limit").into()),
+            false => {
+                Err(Fault::new(FaultKind::TooBig, "the message is over the size limit").into())
+            }
         }
     }
 
@@ -306,7 +327,9 @@ impl Context {
 
     async fn lease_row(&self, group: &Group) -> Result<LeaseRow, Status> {
         let row = self.shards.read(group, |snapshot, space| {
-            let row = snapshot.row(Family::Spool, rows::lease(space)).map_err(broken)?;
+            let row = snapshot
+                .row(Family::Spool, rows::lease(space))
+                .map_err(broken)?;
             Ok(row.unwrap_or_default())
         });
         row.await
@@ -339,19 +362,26 @@ impl Context {
             ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
             expected_epoch: row.epoch,
         };
-        let committed = self.shards.propose(&group, Kind::AcquireLease(command), None);
+        let committed = self
+            .shards
+            .propose(&group, Kind::AcquireLease(command), None);
         let answer = match committed.await?.answer {
             Answer::Lease(answer) => answer,
             answer => return unexpected(&answer),
         };
         if answer.granted {
-            self.leases.renew(shard, term, answer.lease_epoch, ttl, Instant::now());
+            self.leases
+                .renew(shard, term, answer.lease_epoch, ttl, Instant::now());
         }
         Ok(AcquireLeaseResponse {
             granted: answer.granted,
             lease_epoch: answer.lease_epoch,
             holder: answer.holder,
-            remaining_ms: if answer.granted { 0 } else { self.lease_ttl(u64::MAX).as_millis() as u64 },
+            remaining_ms: if answer.granted {
+                0
+            } else {
+                self.lease_ttl(u64::MAX).as_millis() as u64
+            },
         })
     }
 }
@@ -374,7 +404,9 @@ fn letter_command(
     let mut local = Vec::new();
     let mut any_local = false;
     for (recipient, target) in (0..).zip(&envelope.recipients) {
-        let Some(target) = &target.local else { continue };
+        let Some(target) = &target.local else {
+            continue;
+        };
         any_local = true;
         if target.shard == id.shard().get() {
             let account = target.account;
@@ -382,7 +414,9 @@ fn letter_command(
         }
     }
     if any_local && email.is_none() {
-        return Err(Status::invalid_argument("a letter for local recipients needs its email"));
+        return Err(Status::invalid_argument(
+            "a letter for local recipients needs its email",
+        ));
     }
     Ok(AcceptCommand {
         queue_id: id.to_string(),
@@ -403,7 +437,9 @@ fn no_letter() -> Status {
 
 /// Fails unless this is the epoch of record.
 pub(super) fn check_epoch(rows: &impl Rows, space: Space, epoch: u64) -> Result<(), Status> {
-    let row: Option<LeaseRow> = rows.row(Family::Spool, rows::lease(space)).map_err(broken)?;
+    let row: Option<LeaseRow> = rows
+        .row(Family::Spool, rows::lease(space))
+        .map_err(broken)?;
     let current = row.unwrap_or_default();
     match current.epoch == epoch && !current.holder.is_empty() {
         true => Ok(()),

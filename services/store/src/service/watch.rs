@@ -99,7 +99,11 @@ pub(super) fn follow(context: &Context, group: Group, epoch: u64) -> Pages<Follo
             }
             let due = follower.take().due.into_iter();
             let letters = due.map(|(queue_id, due_ms)| DueLetter { queue_id, due_ms });
-            pages.send(FollowEvent { letters: letters.collect() }).await?;
+            pages
+                .send(FollowEvent {
+                    letters: letters.collect(),
+                })
+                .await?;
         }
     })
 }

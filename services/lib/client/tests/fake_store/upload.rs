@@ -28,15 +28,21 @@ async fn a_small_letter_follows_the_leader() {
     let lost = Status::from(Fault::new(FaultKind::Unknown, "lost"));
     old.script(
         "accept",
-        [Act::Refuse(Fault::not_leader(Some(new_at)).into())],
+        vec![Act::Refuse(Fault::not_leader(Some(new_at)).into()); 100],
     );
     new.script("accept", [Act::ReadThenRefuse(lost), Act::Hang]);
     let response = accept(&client(&[&old_at]), 3000).await.expect("accepted");
     assert_eq!((response.filed, response.log_index), (true, 7));
     let uploads: Vec<_> = [old.uploads(), new.uploads()].concat();
     // Read by the one that lost it, the one that hung, and the one that answered.
-    let sizes: Vec<_> = uploads.iter().map(|(read, finished)| (read.len(), *finished)).collect();
-    assert!(sizes.len() >= 3 && sizes.iter().all(|size| *size == (3000, true)), "{sizes:?}");
+    let sizes: Vec<_> = uploads
+        .iter()
+        .map(|(read, finished)| (read.len(), *finished))
+        .collect();
+    assert!(
+        sizes.len() >= 3 && sizes.iter().all(|size| *size == (3000, true)),
+        "{sizes:?}"
+    );
     assert!(uploads.iter().all(|(read, _)| *read == octets(3000)));
 }
 

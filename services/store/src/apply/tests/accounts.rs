@@ -7,7 +7,12 @@ fn a_new_account_has_its_mailboxes() {
     let ids: Vec<Option<u64>> = names.iter().map(|name| bench.named(1, name)).collect();
     assert_eq!(ids, [Some(1), Some(2), Some(3), Some(4), Some(5)]);
     let uses: Vec<i32> = (1..=5).map(|id| bench.mailbox(1, id).special_use).collect();
-    let special = [SpecialUse::Drafts, SpecialUse::Sent, SpecialUse::Junk, SpecialUse::Trash];
+    let special = [
+        SpecialUse::Drafts,
+        SpecialUse::Sent,
+        SpecialUse::Junk,
+        SpecialUse::Trash,
+    ];
     assert_eq!(uses[0], 0);
     assert_eq!(uses[1..], special.map(i32::from));
     assert_eq!(bench.account(1).unwrap().mailboxes, 5);
@@ -59,7 +64,10 @@ fn a_removed_account_does_not_come_back() {
         });
         assert_eq!(bench.refused(late), RefusalKind::FailedPrecondition);
     }
-    assert_eq!(account::find_credential(&bench.db, bench.space, 1).unwrap(), None);
+    assert_eq!(
+        account::find_credential(&bench.db, bench.space, 1).unwrap(),
+        None
+    );
     // Mail for it stays in the spool, to be returned.
     assert!(!accepted(bench.apply_with_body(accept(90, &[(0, 1)], 1), 100)).filed);
     let reap = ReapCommand {

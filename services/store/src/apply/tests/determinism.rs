@@ -72,7 +72,10 @@ fn the_same_entries_make_the_same_state_however_they_come() {
     }
     let shorter = Bench::empty(SHARD);
     shorter.apply_entries(first.log[..first.log.len() - 1].to_vec());
-    assert_ne!(super::super::checksum(&shorter.db, SHARD).unwrap(), expected);
+    assert_ne!(
+        super::super::checksum(&shorter.db, SHARD).unwrap(),
+        expected
+    );
 }
 
 #[test]
@@ -103,7 +106,13 @@ fn progress_is_written_even_without_entries() {
     let mut batch: WriteBatch = bench.db.batch();
     progress.put(&mut batch);
     assert_eq!(batch.len(), 1);
-    assert!(bench.applier.apply(SHARD, Vec::new(), progress).unwrap().is_empty());
+    assert!(
+        bench
+            .applier
+            .apply(SHARD, Vec::new(), progress)
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(bench.count(Family::Raft, bench.space.key()), 1);
     assert_eq!(bench.count(Family::Spool, bench.space.key()), 0);
 }

@@ -47,13 +47,17 @@ fn alias(local_part: &str) -> Kind {
 }
 
 fn under_way(bench: &Bench) -> usize {
-    Rows::page(&bench.db, Family::Directory, &rows::sagas(bench.space), 99).unwrap().len()
+    Rows::page(&bench.db, Family::Directory, &rows::sagas(bench.space), 99)
+        .unwrap()
+        .len()
 }
 
 #[test]
 fn accounts_spread_over_the_shards_and_ids_are_never_reused() {
     let mut bench = bench();
-    let shards: Vec<u32> = ["a", "b", "c", "d"].map(|name| entry(bench.apply(create(name))).shard).into();
+    let shards: Vec<u32> = ["a", "b", "c", "d"]
+        .map(|name| entry(bench.apply(create(name))).shard)
+        .into();
     assert_eq!(shards, [1, 2, 3, 1]);
     bench.done(close("b"));
     bench.done(Kind::ForgetAccount(ForgetAccountCommand { account: 2 }));
@@ -73,14 +77,23 @@ fn an_account_goes_through_its_states() {
     bench.done(activate.clone());
     let row = state(&bench).unwrap();
     // The control group keeps no credential of an account that is made.
-    assert_eq!((row.state, row.credential), (AccountState::Active.into(), None));
+    assert_eq!(
+        (row.state, row.credential),
+        (AccountState::Active.into(), None)
+    );
     assert_eq!(under_way(&bench), 0);
     let forget = Kind::ForgetAccount(ForgetAccountCommand { account: id });
-    assert_eq!(bench.refused(forget.clone()), RefusalKind::FailedPrecondition);
+    assert_eq!(
+        bench.refused(forget.clone()),
+        RefusalKind::FailedPrecondition
+    );
     bench.done(close("a"));
     assert_eq!(under_way(&bench), 1);
     // A late step of its making does not bring it back.
-    assert_eq!(bench.refused(activate.clone()), RefusalKind::FailedPrecondition);
+    assert_eq!(
+        bench.refused(activate.clone()),
+        RefusalKind::FailedPrecondition
+    );
     assert_eq!(bench.refused(create("a")), RefusalKind::AlreadyExists);
     bench.done(forget.clone());
     bench.done(forget);

@@ -9,7 +9,12 @@ fn create(name: &str) -> Kind {
     })
 }
 
-fn store(uids: Vec<UidRange>, operation: FlagOperation, flags: u32, keywords: &[&str]) -> StoreFlagsCommand {
+fn store(
+    uids: Vec<UidRange>,
+    operation: FlagOperation,
+    flags: u32,
+    keywords: &[&str],
+) -> StoreFlagsCommand {
     StoreFlagsCommand {
         account: 1,
         mailbox: INBOX,
@@ -42,9 +47,11 @@ fn transfer(mode: TransferMode, uids: Vec<UidRange>, target: &str) -> Kind {
 
 fn pairs(answer: Answer) -> Vec<(u32, u32)> {
     match answer {
-        Answer::Transferred(answer) => {
-            answer.pairs.iter().map(|pair| (pair.source, pair.target)).collect()
-        }
+        Answer::Transferred(answer) => answer
+            .pairs
+            .iter()
+            .map(|pair| (pair.source, pair.target))
+            .collect(),
         answer => panic!("{answer:?}"),
     }
 }
@@ -63,7 +70,10 @@ fn expunge(uids: Vec<UidRange>) -> Kind {
 fn mailboxes_come_with_their_parents_and_rising_uidvalidity() {
     let mut bench = Bench::new();
     bench.done(create("a/b/c"));
-    let ids: Vec<u64> = ["a", "a/b", "a/b/c"].iter().map(|name| bench.named(1, name).unwrap()).collect();
+    let ids: Vec<u64> = ["a", "a/b", "a/b/c"]
+        .iter()
+        .map(|name| bench.named(1, name).unwrap())
+        .collect();
     assert_eq!(ids, [6, 7, 8]);
     assert_eq!(bench.refused(create("a/b")), RefusalKind::AlreadyExists);
     assert_eq!(bench.refused(create("a//b")), RefusalKind::Invalid);
@@ -108,8 +118,14 @@ fn a_rename_takes_what_is_below_with_it() {
     assert_eq!((bench.named(1, "a"), bench.named(1, "a/b")), (None, None));
     assert!(bench.named(1, "n").is_some() && bench.named(1, "ab").is_some());
     assert_eq!(bench.mailbox(1, b.unwrap()).name, "n/a/b");
-    assert_eq!(bench.refused(rename("n/a", "x")), RefusalKind::AlreadyExists);
-    assert_eq!(bench.refused(rename("n", "n/y")), RefusalKind::AlreadyExists);
+    assert_eq!(
+        bench.refused(rename("n/a", "x")),
+        RefusalKind::AlreadyExists
+    );
+    assert_eq!(
+        bench.refused(rename("n", "n/y")),
+        RefusalKind::AlreadyExists
+    );
     assert_eq!(bench.refused(rename("none", "y")), RefusalKind::NotFound);
 }
 
@@ -135,7 +151,10 @@ fn renaming_inbox_moves_its_messages() {
         command.target_mailbox = answer.target_mailbox;
     }
     let old = bench.named(1, "old").unwrap();
-    assert_eq!((bench.messages(1, INBOX).len(), bench.messages(1, old).len()), (0, 5));
+    assert_eq!(
+        (bench.messages(1, INBOX).len(), bench.messages(1, old).len()),
+        (0, 5)
+    );
     assert_eq!(bench.mailbox(1, INBOX).uid_next, 6);
     bench.check_counts(1, INBOX);
     bench.check_counts(1, old);
@@ -146,16 +165,28 @@ fn uids_and_mod_sequences_only_rise() {
     let mut bench = Bench::new();
     bench.fill(3);
     let before = bench.mailbox(1, INBOX);
-    let uids: Vec<u32> = bench.messages(1, INBOX).iter().map(|(uid, _)| *uid).collect();
+    let uids: Vec<u32> = bench
+        .messages(1, INBOX)
+        .iter()
+        .map(|(uid, _)| *uid)
+        .collect();
     assert_eq!(uids, [1, 2, 3]);
-    bench.apply(Kind::StoreFlags(store(vec![range(3, 3)], FlagOperation::Add, 8, &[])));
+    bench.apply(Kind::StoreFlags(store(
+        vec![range(3, 3)],
+        FlagOperation::Add,
+        8,
+        &[],
+    )));
     bench.done(expunge(vec![]));
     bench.fill(0);
     bench.apply_with_body(accept(50, &[(0, 1)], 1), 100);
     let after = bench.mailbox(1, INBOX);
     assert_eq!(bench.messages(1, INBOX).last().unwrap().0, 4);
     assert!(after.highest_mod_seq > before.highest_mod_seq);
-    assert_eq!(after.highest_mod_seq, bench.account(1).unwrap().highest_mod_seq);
+    assert_eq!(
+        after.highest_mod_seq,
+        bench.account(1).unwrap().highest_mod_seq
+    );
     bench.check_counts(1, INBOX);
 }
 
@@ -173,14 +204,25 @@ fn flags_change_and_only_a_change_counts() {
     assert_eq!(again.highest_mod_seq, mod_seq);
     bench.check_counts(1, INBOX);
 
-    let remove = store(vec![range(1, 9)], FlagOperation::Remove, 1, &["y", "unknown"]);
+    let remove = store(
+        vec![range(1, 9)],
+        FlagOperation::Remove,
+        1,
+        &["y", "unknown"],
+    );
     let answer = flags(bench.apply(Kind::StoreFlags(remove)));
     assert_eq!(answer.messages.len(), 4);
     assert_eq!(answer.messages[0].keywords, ["$x"]);
     bench.check_counts(1, INBOX);
     let replace = store(vec![range(1, 1)], FlagOperation::Replace, 16, &[]);
     let answer = flags(bench.apply(Kind::StoreFlags(replace)));
-    assert_eq!((answer.messages[0].system_flags, answer.messages[0].keywords.len()), (16, 0));
+    assert_eq!(
+        (
+            answer.messages[0].system_flags,
+            answer.messages[0].keywords.len()
+        ),
+        (16, 0)
+    );
     bench.check_counts(1, INBOX);
 }
 
@@ -189,7 +231,12 @@ fn a_conditional_store_leaves_what_has_changed() {
     let mut bench = Bench::new();
     bench.fill(3);
     let since = bench.mailbox(1, INBOX).highest_mod_seq;
-    bench.apply(Kind::StoreFlags(store(vec![range(2, 2)], FlagOperation::Add, 1, &[])));
+    bench.apply(Kind::StoreFlags(store(
+        vec![range(2, 2)],
+        FlagOperation::Add,
+        1,
+        &[],
+    )));
     let conditional = StoreFlagsCommand {
         unchanged_since: Some(since),
         ..store(vec![range(1, 3)], FlagOperation::Add, 4, &[])
@@ -220,9 +267,17 @@ fn keywords_that_nobody_has_make_room() {
     let names: Vec<String> = (0..64).map(|n| format!("k{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let all = store(vec![range(1, 1)], FlagOperation::Replace, 0, &names);
-    assert_eq!(flags(bench.apply(Kind::StoreFlags(all))).messages[0].keywords.len(), 64);
+    assert_eq!(
+        flags(bench.apply(Kind::StoreFlags(all))).messages[0]
+            .keywords
+            .len(),
+        64
+    );
     let more = store(vec![range(1, 1)], FlagOperation::Add, 0, &["more"]);
-    assert_eq!(bench.refused(Kind::StoreFlags(more.clone())), RefusalKind::TooBig);
+    assert_eq!(
+        bench.refused(Kind::StoreFlags(more.clone())),
+        RefusalKind::TooBig
+    );
     let one = store(vec![range(1, 1)], FlagOperation::Remove, 0, &["k7"]);
     bench.done(Kind::StoreFlags(one));
     let answer = flags(bench.apply(Kind::StoreFlags(more)));
@@ -235,7 +290,12 @@ fn keywords_that_nobody_has_make_room() {
 fn copies_share_the_email_and_moves_keep_it() {
     let mut bench = Bench::new();
     bench.fill(3);
-    bench.apply(Kind::StoreFlags(store(vec![range(1, 1)], FlagOperation::Add, 8, &["$x"])));
+    bench.apply(Kind::StoreFlags(store(
+        vec![range(1, 1)],
+        FlagOperation::Add,
+        8,
+        &["$x"],
+    )));
     let answer = bench.apply(transfer(TransferMode::Copy, vec![range(1, 2)], "Trash"));
     assert_eq!(pairs(answer), [(1, 1), (2, 2)]);
     let trash = bench.named(1, "Trash").unwrap();
@@ -243,7 +303,13 @@ fn copies_share_the_email_and_moves_keep_it() {
     assert_eq!(bench.mailbox(1, trash).keywords_in_use(), ["$x"]);
     let answer = bench.apply(transfer(TransferMode::Move, vec![range(2, 3)], "Trash"));
     assert_eq!(pairs(answer), [(2, 3), (3, 4)]);
-    assert_eq!((bench.messages(1, INBOX).len(), bench.messages(1, trash).len()), (1, 4));
+    assert_eq!(
+        (
+            bench.messages(1, INBOX).len(),
+            bench.messages(1, trash).len()
+        ),
+        (1, 4)
+    );
     for id in [INBOX, trash] {
         bench.check_counts(1, id);
     }
@@ -262,7 +328,10 @@ fn copies_share_the_email_and_moves_keep_it() {
     assert_eq!((bench.emails(), bench.garbage()), (0, 300));
     let account = bench.account(1).unwrap();
     assert_eq!((account.messages, account.octets), (0, 0));
-    assert_eq!(bench.refused(transfer(TransferMode::Copy, vec![], "none")), RefusalKind::NotFound);
+    assert_eq!(
+        bench.refused(transfer(TransferMode::Copy, vec![], "none")),
+        RefusalKind::NotFound
+    );
 }
 
 #[test]
@@ -300,7 +369,12 @@ fn expunge_leaves_tombstones_and_cuts_the_runs_of_uids() {
     let tombstones = Rows::page(&bench.db, Family::Change, &tombstones, 99).unwrap();
     let tombstones: Vec<_> = tombstones
         .iter()
-        .map(|(key, last)| (mailbox::parse_change(key).unwrap().1, last_u32(last).unwrap()))
+        .map(|(key, last)| {
+            (
+                mailbox::parse_change(key).unwrap().1,
+                last_u32(last).unwrap(),
+            )
+        })
         .collect();
     assert_eq!(tombstones, [(3, 4), (6, 6), (8, 8)]);
     // Every one goes, from both ends of the runs.
@@ -359,7 +433,10 @@ fn append_files_once_and_keeps_to_the_quota() {
     let messages = bench.messages(1, drafts);
     assert_eq!(messages.len(), 1);
     let row = messages[0].1;
-    assert_eq!((row.system_flags, row.date_ms, row.date_offset), (16, 5000, -120));
+    assert_eq!(
+        (row.system_flags, row.date_ms, row.date_offset),
+        (16, 5000, -120)
+    );
     assert_eq!(bench.garbage(), 10);
     // The quota is 1000 octets.
     let over = bench.apply_with_body(append("v", 600), 10);
@@ -369,5 +446,8 @@ fn append_files_once_and_keeps_to_the_quota() {
     assert!(bench.account(1).unwrap().octets > 1000);
     let over = transfer(TransferMode::Copy, vec![range(1, 1)], "Drafts");
     assert_eq!(bench.refused(over), RefusalKind::OverQuota);
-    assert_eq!(pairs(bench.apply(transfer(TransferMode::Move, vec![range(1, 1)], "Drafts"))).len(), 1);
+    assert_eq!(
+        pairs(bench.apply(transfer(TransferMode::Move, vec![range(1, 1)], "Drafts"))).len(),
+        1
+    );
 }

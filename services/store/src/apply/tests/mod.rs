@@ -94,9 +94,14 @@ impl Bench {
 
     fn apply_entries(&self, entries: Vec<CommittedEntry>) -> Vec<Answer> {
         let progress = Progress::new(self.space, Vec::new());
-        let answers = self.applier.apply(self.space.shard(), entries, progress).unwrap();
+        let answers = self
+            .applier
+            .apply(self.space.shard(), entries, progress)
+            .unwrap();
         let answers = answers.into_iter().flatten();
-        answers.map(|answer| command::decode_answer(answer).unwrap()).collect()
+        answers
+            .map(|answer| command::decode_answer(answer).unwrap())
+            .collect()
     }
 
     fn apply_with_body(&mut self, kind: Kind, body_len: u64) -> Answer {
@@ -123,11 +128,15 @@ impl Bench {
 
     fn count(&self, family: Family, prefix: Key) -> usize {
         let range = crate::model::Range::prefix(prefix);
-        Rows::page(&self.db, family, &range, usize::MAX).unwrap().len()
+        Rows::page(&self.db, family, &range, usize::MAX)
+            .unwrap()
+            .len()
     }
 
     fn mailbox(&self, account: u64, id: u64) -> MailboxRow {
-        mailbox::find(&self.db, self.space, account, id).unwrap().unwrap()
+        mailbox::find(&self.db, self.space, account, id)
+            .unwrap()
+            .unwrap()
     }
 
     fn named(&self, account: u64, name: &str) -> Option<u64> {
@@ -141,9 +150,8 @@ impl Bench {
     fn messages(&self, account: u64, mailbox: u64) -> Vec<(u32, Row)> {
         let range = message::all(self.space, account, mailbox);
         let rows = Rows::page(&self.db, Family::Mailbox, &range, usize::MAX).unwrap();
-        let read = |(key, row): (Vec<u8>, Bytes)| {
-            (last_u32(&key).unwrap(), Row::decode(&row).unwrap())
-        };
+        let read =
+            |(key, row): (Vec<u8>, Bytes)| (last_u32(&key).unwrap(), Row::decode(&row).unwrap());
         rows.into_iter().map(read).collect()
     }
 
@@ -151,12 +159,16 @@ impl Bench {
     fn garbage(&self) -> u64 {
         let range = email::garbage_all(self.space);
         let rows = Rows::page(&self.db, Family::Email, &range, usize::MAX).unwrap();
-        rows.iter().map(|(_, length)| last_u64(length).unwrap()).sum()
+        rows.iter()
+            .map(|(_, length)| last_u64(length).unwrap())
+            .sum()
     }
 
     fn emails(&self) -> usize {
         let range = email::emails_all(self.space);
-        Rows::page(&self.db, Family::Email, &range, usize::MAX).unwrap().len()
+        Rows::page(&self.db, Family::Email, &range, usize::MAX)
+            .unwrap()
+            .len()
     }
 
     fn runs(&self, account: u64, id: u64) -> Vec<(u32, u32)> {
@@ -182,21 +194,35 @@ impl Bench {
         assert_eq!(row.exists, count(|_| true));
         assert_eq!(row.unseen, count(Row::is_unseen));
         assert_eq!(row.deleted, count(Row::is_deleted));
-        assert_eq!(row.size, messages.iter().map(|(_, row)| row.size).sum::<u64>());
+        assert_eq!(
+            row.size,
+            messages.iter().map(|(_, row)| row.size).sum::<u64>()
+        );
         let first_unseen = messages.iter().find(|(_, row)| row.is_unseen());
         assert!(first_unseen.is_none_or(|(uid, _)| *uid >= row.unseen_floor));
         let uids: Vec<u32> = messages.iter().map(|(uid, _)| *uid).collect();
         let runs = self.runs(account, id);
-        let listed: Vec<u32> = runs.iter().flat_map(|(first, last)| *first..=*last).collect();
+        let listed: Vec<u32> = runs
+            .iter()
+            .flat_map(|(first, last)| *first..=*last)
+            .collect();
         assert_eq!(uids, listed);
         for (bit, keyword) in row.keywords.iter().enumerate() {
-            let having = messages.iter().filter(|(_, row)| row.keywords & (1 << bit) != 0);
+            let having = messages
+                .iter()
+                .filter(|(_, row)| row.keywords & (1 << bit) != 0);
             assert_eq!(keyword.count as usize, having.count());
         }
         let changes = mailbox::changed_all(self.space, account, id);
         let changes = Rows::page(&self.db, Family::Change, &changes, usize::MAX).unwrap();
-        let changes: Vec<_> = changes.iter().map(|(key, _)| mailbox::parse_change(key).unwrap()).collect();
-        let mut expected: Vec<_> = messages.iter().map(|(uid, row)| (row.mod_seq, *uid)).collect();
+        let changes: Vec<_> = changes
+            .iter()
+            .map(|(key, _)| mailbox::parse_change(key).unwrap())
+            .collect();
+        let mut expected: Vec<_> = messages
+            .iter()
+            .map(|(uid, row)| (row.mod_seq, *uid))
+            .collect();
         expected.sort_unstable();
         assert_eq!(changes, expected);
     }

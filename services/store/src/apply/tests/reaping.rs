@@ -29,7 +29,10 @@ fn marks_go_by_age_and_not_before() {
     bench.done(reap(START_MS + 1, START_MS));
     assert_eq!(has(&bench, &old), (false, true));
     bench.done(reap(START_MS + 1, START_MS + 1));
-    assert_eq!((has(&bench, &old), has(&bench, &new)), ((false, false), (true, true)));
+    assert_eq!(
+        (has(&bench, &old), has(&bench, &new)),
+        ((false, false), (true, true))
+    );
     bench.done(reap(START_MS + 6000, START_MS + 6000));
     assert_eq!(has(&bench, &new), (false, false));
 }
@@ -44,7 +47,10 @@ fn a_letter_is_known_for_as_long_as_it_is_here() {
         ..ReapCommand::default()
     }));
     assert!(!accepted(bench.apply_with_body(accept(1, &[], 1), 100)).filed);
-    assert_eq!(bench.count(Family::Spool, spool::due_at(bench.space, START_MS)), 1);
+    assert_eq!(
+        bench.count(Family::Spool, spool::due_at(bench.space, START_MS)),
+        1
+    );
     assert_eq!(bench.garbage(), 100);
 }
 

@@ -52,7 +52,9 @@ fn states(bench: &Bench, number: u64) -> Vec<RecipientState> {
 
 fn due(bench: &Bench) -> Vec<u64> {
     let rows = Rows::page(&bench.db, Family::Spool, &spool::dues(bench.space), 99).unwrap();
-    rows.iter().map(|(key, _)| spool::parse_due(key).unwrap().0).collect()
+    rows.iter()
+        .map(|(key, _)| spool::parse_due(key).unwrap().0)
+        .collect()
 }
 
 #[test]
@@ -122,7 +124,10 @@ fn a_deferred_letter_moves_in_the_due_index_and_a_retry_brings_it_back() {
     bench.done(Kind::Settle(settle(1, 1, &[(1, delivered())])));
     assert_eq!(due(&bench), [later]);
     let state = &states(&bench, 1)[0];
-    assert_eq!((state.attempts, state.last_reply.as_str()), (1, "451 later"));
+    assert_eq!(
+        (state.attempts, state.last_reply.as_str()),
+        (1, "451 later")
+    );
     bench.done(Kind::Retry(RetryCommand {
         limit: 10,
         ..RetryCommand::default()
@@ -144,7 +149,10 @@ fn a_settled_letter_leaves_only_its_mark() {
     bench.done(Kind::Settle(settle(1, 1, &outcomes)));
     assert_eq!((due(&bench), states(&bench, 1)), (vec![], vec![]));
     let key = spool::progress(bench.space, &id(1));
-    assert_eq!(bench.db.row::<ProgressRow>(Family::Spool, key).unwrap(), None);
+    assert_eq!(
+        bench.db.row::<ProgressRow>(Family::Spool, key).unwrap(),
+        None
+    );
     assert_eq!(bench.garbage(), 100);
     let again = accepted(bench.apply_with_body(accept(1, &[], 2), 100));
     assert_eq!(first, again);

@@ -25,7 +25,10 @@ fn a_letter_for_this_shard_is_filed_in_the_same_commit() {
         bench.check_counts(account, INBOX);
     }
     // Both show one email, whose octets are there once.
-    assert_eq!(bench.messages(1, INBOX)[0].1.email, bench.messages(2, INBOX)[0].1.email);
+    assert_eq!(
+        bench.messages(1, INBOX)[0].1.email,
+        bench.messages(2, INBOX)[0].1.email
+    );
     assert_eq!((bench.emails(), bench.garbage()), (1, 0));
 }
 
@@ -55,7 +58,10 @@ fn other_recipients_stay_in_the_spool() {
             RecipientStatus::Pending,
         ]
     );
-    assert_eq!(bench.count(Family::Spool, spool::due_at(bench.space, START_MS)), 1);
+    assert_eq!(
+        bench.count(Family::Spool, spool::due_at(bench.space, START_MS)),
+        1
+    );
     let again = accepted(bench.apply_with_body(accept(1, &[(0, 1), (1, 9)], 3), 100));
     assert_eq!(answer, again);
     assert_eq!(bench.messages(1, INBOX).len(), 1);
@@ -75,13 +81,18 @@ fn deliver_files_once_per_recipient_even_after_expunge() {
         })
     };
     let statuses = |answer| match answer {
-        Answer::Delivered(delivered) => {
-            delivered.results.iter().map(DeliverResult::status).collect::<Vec<_>>()
-        }
+        Answer::Delivered(delivered) => delivered
+            .results
+            .iter()
+            .map(DeliverResult::status)
+            .collect::<Vec<_>>(),
         answer => panic!("{answer:?}"),
     };
     let answer = bench.apply_with_body(deliver(&[(0, 1), (1, 9)]), 100);
-    assert_eq!(statuses(answer), [DeliverStatus::Filed, DeliverStatus::NoAccount]);
+    assert_eq!(
+        statuses(answer),
+        [DeliverStatus::Filed, DeliverStatus::NoAccount]
+    );
     bench.done(Kind::Expunge(ExpungeCommand {
         account: 1,
         mailbox: INBOX,
@@ -151,8 +162,14 @@ fn an_upload_is_taken_whole_and_in_order() {
     let part = |part: &BodyPart| (part.index, part.length);
     let parts: Vec<_> = row.unwrap().unwrap().body.iter().map(part).collect();
     assert_eq!(parts, [(6, 10), (4, 60), (3, 50)]);
-    assert_eq!(bench.count(Family::Spool, spool::upload(bench.space, "u")), 0);
-    assert_eq!(bench.count(Family::Spool, spool::chunk(bench.space, "u", 0)), 0);
+    assert_eq!(
+        bench.count(Family::Spool, spool::upload(bench.space, "u")),
+        0
+    );
+    assert_eq!(
+        bench.count(Family::Spool, spool::chunk(bench.space, "u", 0)),
+        0
+    );
     // Expunging the only message leaves all octets without an owner.
     bench.done(Kind::Expunge(ExpungeCommand {
         account: 1,
