@@ -242,11 +242,3 @@ async fn starttls_throws_away_what_was_injected() {
         "{said}"
     );
 }
-
-#[tokio::test]
-#[ignore]
-async fn temporary_probe() {
-    let stage = Stage::start(PlaintextPolicy::Loopback, None).await;
-    std::fs::write("/tmp/imap-probe-port", stage.address.port().to_string()).expect("w");
-    tokio::time::sleep(Duration::from_secs(600)).await;
-}
