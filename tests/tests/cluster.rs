@@ -33,6 +33,8 @@ async fn each_role_is_a_process_and_a_letter_is_one_trace_in_all() -> Result<()>
 
     let mut bob = imap::Imap::login(cluster.imap()?, BOB, PASSWORD).await?;
     bob.ok("SELECT INBOX").await?;
+    bob.begin("IDLE").await?;
+    assert!(bob.line().await?.text.starts_with('+'));
     // Two mailboxes, so that one of them may be on another shard than the letter; an address
     // elsewhere, so that the queue has work in any case.
     let message = letter(&fresh_id(), ALICE, BOB, 3000);
@@ -59,16 +61,12 @@ async fn each_role_is_a_process_and_a_letter_is_one_trace_in_all() -> Result<()>
                 .map(|trace| receiver.services_in(&trace));
             format!("services in the trace: {seen:?}")
         })?;
-    // The push to the reader is of its own trace, linked to the letter's or not at all: but the
-    // access role exports.
-    let from_access = async || {
-        receiver
-            .spans()
-            .iter()
-            .any(|span| span.service == "postino-access")
-            .then_some(())
+    // The push to the reader is a span of its own: it joins the changes of many letters.
+    let pushed = async || {
+        let mut spans = receiver.spans().into_iter();
+        spans.find(|span| span.service == "postino-access" && span.name == "imap.notify")
     };
-    until("a span of the access role", seconds(20), from_access).await?;
+    until("a span of the access role", seconds(20), pushed).await?;
     let names: BTreeSet<String> = receiver
         .spans()
         .into_iter()

@@ -40,7 +40,7 @@ async fn a_letter_survives_kill_and_restart_unchanged() -> Result<()> {
         "{text}"
     );
     assert!(
-        text.contains(&queue_id) && text.contains(" with ESMTP "),
+        text.contains(&queue_id) && text.contains("with ESMTP\r\n"),
         "{text}"
     );
 

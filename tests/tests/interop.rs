@@ -34,7 +34,8 @@ async fn swaks_sends_with_starttls_and_auth() -> Result<()> {
     let postino = Postino::start().await?;
     let message = letter(&fresh_id(), ALICE, BOB, 3000);
     let file = postino.data().with_extension("eml");
-    fs::write(&file, &message)?;
+    // swaks ends what it was given with a line end of its own.
+    fs::write(&file, message.strip_suffix(b"\r\n").context("a last line")?)?;
     let server = postino.address("submission").to_string();
     let data = format!("@{}", file.display());
     let arguments = [
@@ -58,7 +59,7 @@ async fn swaks_sends_with_starttls_and_auth() -> Result<()> {
     let output = run("swaks", &arguments).await?.success()?;
     assert!(output.contains("queued as"), "{output}");
     let stored = arrived(&postino, &message).await?;
-    assert!(String::from_utf8_lossy(&stored).contains("with ESMTPSA\r\n"));
+    assert!(String::from_utf8_lossy(&stored).contains("with ESMTPSA"));
     Ok(())
 }
 
@@ -176,9 +177,7 @@ async fn mbsync_copies_a_mailbox_both_ways() -> Result<()> {
     for message in &messages {
         // A maildir has Unix line ends.
         let wanted = String::from_utf8_lossy(message).replace("\r\n", "\n");
-        let there = found
-            .iter()
-            .any(|text| String::from_utf8_lossy(text).ends_with(wanted.as_bytes()));
+        let there = found.iter().any(|text| text.ends_with(&wanted));
         assert!(there, "{wanted}");
     }
     for special in ["Drafts", "Sent", "Junk", "Trash"] {
