@@ -62,14 +62,17 @@ stage() {
 targets() {
     local file
     for file in "$@"; do
-        [ -e "$file" ] && printf -- '--test\n%s\n' "$(basename "$file" .rs)"
+        [ -e "$file" ] || continue
+        # tests/NAME.rs or tests/NAME/main.rs
+        file=${file%/main.rs}
+        printf -- '--test\n%s\n' "$(basename "$file" .rs)"
     done
 }
 tests() {
     cargo test --release --locked --workspace "$@"
 }
-mapfile -t unit < <(targets services/*/tests/*.rs services/lib/*/tests/*.rs)
-mapfile -t e2e < <(targets tests/tests/*.rs)
+mapfile -t unit < <(targets services/{,lib/}*/tests/{*.rs,*/main.rs})
+mapfile -t e2e < <(targets tests/tests/{*.rs,*/main.rs})
 [ -z "$quick" ] || e2e=(--test architecture --test first_letter --test refusals)
 
 stage setup deploy/packages.sh test
