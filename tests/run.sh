@@ -76,7 +76,8 @@ mapfile -t e2e < <(targets tests/tests/{*.rs,*/main.rs})
 [ -z "$quick" ] || e2e=(--test architecture --test first_letter --test refusals)
 
 stage setup deploy/packages.sh test
-stage build tests --no-run
+# All targets: the binary, which the end-to-end tests start, and every test program.
+stage build cargo build --release --locked --workspace --all-targets
 stage fmt cargo fmt --all --check
 stage clippy cargo clippy --release --locked --workspace --all-targets -- -D warnings
 stage unit tests --lib --bins "${unit[@]}"
