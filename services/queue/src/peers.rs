@@ -22,6 +22,17 @@ pub struct Identity {
     pub endpoint: String,
 }
 
+impl Identity {
+    fn announcement(&self, ttl_ms: u64) -> AnnounceRequest {
+        AnnounceRequest {
+            role: ROLE.to_owned(),
+            instance: self.instance.to_string(),
+            endpoint: self.endpoint.clone(),
+            ttl_ms,
+        }
+    }
+}
+
 /// The live queue processes, this one always included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peers {
@@ -117,12 +128,7 @@ pub async fn announce(
     config: QueueConfig,
     view: watch::Sender<Peers>,
 ) {
-    let request = AnnounceRequest {
-        role: ROLE.to_owned(),
-        instance: identity.instance.to_string(),
-        endpoint: identity.endpoint.clone(),
-        ttl_ms: config.announce_ttl.as_millis(),
-    };
+    let request = identity.announcement(config.announce_ttl.as_millis());
     loop {
         match store.announce(request.clone()).await {
             Ok(peers) => {
@@ -136,6 +142,14 @@ pub async fn announce(
             Err(error) => tracing::debug!(%error, "the control group does not answer"),
         }
         tokio::time::sleep(config.announce_interval.get()).await;
+    }
+}
+
+/// Says that this process goes, so that its peers take its shards without waiting for its
+/// announcement to run out. If nobody hears it, that still happens.
+pub async fn leave(store: &dyn Store, identity: &Identity) {
+    if let Err(error) = store.announce(identity.announcement(0)).await {
+        tracing::debug!(%error, "the control group does not answer");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The running queue: its parts put together, started, and stopped in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use postino_client::{Channels, QueueClient};
@@ -16,7 +17,7 @@ use crate::leases::{Leases, Work};
 use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
-use crate::peers::{Identity, Peers, announce};
+use crate::peers::{Identity, Peers, announce, leave};
 use crate::ports::{Routing, Store};
 use crate::remote::{Remote, SessionSettings};
 use crate::service::QueueService;
@@ -60,6 +61,9 @@ pub struct DeliveryQueue {
     view: watch::Sender<Peers>,
     metrics: Metrics,
 }
+
+/// How long a process that stops tries to tell its peers.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 impl DeliveryQueue {
     /// Puts the queue together. `hostname` is what we call ourselves in EHLO and notifications;
@@ -153,7 +157,7 @@ impl DeliveryQueue {
         );
         // Aborted with the last line: both run without end.
         let mut background = JoinSet::new();
-        background.spawn(postino_telemetry::in_current_role(announcing));
+        let announcing = background.spawn(postino_telemetry::in_current_role(announcing));
         background.spawn(postino_telemetry::in_current_role(
             Arc::clone(&self.remote).close_idle(),
         ));
@@ -167,6 +171,10 @@ impl DeliveryQueue {
             tracing::warn!("attempts under way are broken off; they will be made again");
             abort.abort();
         }
+        announcing.abort();
+        let farewell = leave(&*self.clients.store, &self.identity);
+        // Its only loss is that peers learn it later, so it is not waited for long.
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
         // Polite, and not waited for: an answer to QUIT is worth nothing.
         let _ = self.remote.close_all().now_or_never();
     }

@@ -195,9 +195,13 @@ impl Store for MemoryStore {
             role,
             instance,
             endpoint,
-            ..
+            ttl_ms,
         } = request;
         let mut state = self.state();
+        if ttl_ms == 0 {
+            state.peers.remove(&instance);
+            return Ok(state.peers.values().cloned().collect());
+        }
         state.peers.insert(
             instance.clone(),
             Peer {

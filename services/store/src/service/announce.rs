@@ -18,13 +18,15 @@ const LONGEST: Duration = Duration::from_secs(60);
 const MOST: usize = 10_000;
 
 impl Announced {
-    /// Notes a process, and returns those that live.
+    /// Notes a process, and returns those that live. A time of 0 takes the process off.
     pub(super) fn announce(&self, request: AnnounceRequest, now: Instant) -> Vec<Peer> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         peers.retain(|_, (_, until)| *until > now);
         let until = now + Duration::from_millis(request.ttl_ms).min(LONGEST);
-        if peers.len() < MOST {
-            let key = (request.role, request.instance);
+        let key = (request.role, request.instance);
+        if request.ttl_ms == 0 {
+            peers.remove(&key);
+        } else if peers.len() < MOST {
             peers.insert(key, (request.endpoint, until));
         }
         let peer =
@@ -59,5 +61,10 @@ mod tests {
         let left = announced.announce(request("b"), end);
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].instance, "b");
+        let leaving = AnnounceRequest {
+            ttl_ms: 0,
+            ..request("b")
+        };
+        assert!(announced.announce(leaving, end).is_empty());
     }
 }
