@@ -9,8 +9,9 @@ deploy/packages.sh test
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${HOME:-/tmp}/.cache/postino-target}
 # As it is shipped: without debug assertions.
 unset CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS
-cargo build --release --locked -p postino -p postino-tests --bin postino --bin load
-bin=$CARGO_TARGET_DIR/release
+# BIN: a directory with both programs, already built.
+bin=${BIN:-$CARGO_TARGET_DIR/release}
+[ -n "${BIN:-}" ] || cargo build --release --locked --workspace
 dir=$(mktemp -d)
 chmod 755 "$dir"
 
@@ -36,6 +37,7 @@ done
 postino_pid=$!
 for _ in $(seq 600); do [ -s "$dir/postino/ports.json" ] && break; sleep 0.1; done
 port() { sed -n 's/.*"'"$1"'": *"\([^"]*\)".*/\1/p' "$dir/postino/ports.json"; }
+sleep 3 # until the start has settled: what is measured is rest
 echo "memory at rest: $(awk '/VmRSS/{print int($2 / 1024)}' "/proc/$postino_pid/status") MiB"
 "$bin/postino" domain add peer.test --data "$dir/postino" >/dev/null
 for n in $(seq 0 $((accounts - 1))); do echo "u$n@peer.test,pw"; done >"$dir/accounts.csv"

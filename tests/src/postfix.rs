@@ -75,7 +75,7 @@ impl Postfix {
             let output = Command::new("id").args([flag, "postfix"]).output()?;
             Ok(String::from_utf8(output.stdout)?.trim().to_owned())
         };
-        fs::write(self.path("etc/boxes"), format!("!/^nobody@/ box/\n"))?;
+        fs::write(self.path("etc/boxes"), "!/^nobody@/ box/\n")?;
         Ok(format!(
             "compatibility_level = 3.7\nqueue_directory = {dir}/spool\n\
              data_directory = {dir}/data\ncommand_directory = /usr/sbin\n\

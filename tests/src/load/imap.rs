@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
-use super::Accounts;
+use super::{Accounts, LONGEST};
 use crate::imap::Imap;
 
 /// What to ask.
@@ -39,7 +39,7 @@ pub struct Outcome {
 /// Logs every connection in, then runs the mix until the time is up.
 pub async fn ask(plan: Plan) -> Result<Outcome> {
     let plan = Arc::new(plan);
-    let mut login = Histogram::new(3)?;
+    let mut login = Histogram::new_with_bounds(1, LONGEST, 3)?;
     let mut sessions = Vec::new();
     for n in 0..plan.connections {
         let start = Instant::now();
@@ -52,7 +52,7 @@ pub async fn ask(plan: Plan) -> Result<Outcome> {
     let tasks = sessions
         .into_iter()
         .map(|imap| tokio::spawn(session(plan.clone(), imap)));
-    let mut latency = Histogram::new(3)?;
+    let mut latency = Histogram::new_with_bounds(1, LONGEST, 3)?;
     let mut commands = 0;
     for times in futures::future::join_all(tasks).await {
         for microseconds in times?? {
@@ -81,7 +81,7 @@ async fn session(plan: Arc<Plan>, mut imap: Imap) -> Result<Vec<u64>> {
             format!("FETCH {n}:{last} (UID FLAGS ENVELOPE)"),
             format!("FETCH {n} (BODY.PEEK[])"),
             format!("STORE {n} +FLAGS.SILENT (\\Seen)"),
-            "STATUS Sent (MESSAGES UIDNEXT UNSEEN)".to_owned(),
+            "STATUS INBOX (MESSAGES UIDNEXT UNSEEN)".to_owned(),
             "UID SEARCH UNSEEN".to_owned(),
             "SELECT INBOX".to_owned(),
         ] {

@@ -7,6 +7,9 @@ pub mod journal;
 pub mod mailboxes;
 pub mod smtp;
 
+/// The longest time that is told apart, microseconds.
+const LONGEST: u64 = 600_000_000;
+
 /// The accounts of a load: `u{}@peer.test` stands for u0@peer.test, u1@peer.test …
 #[derive(Debug, Clone)]
 pub struct Accounts {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
 
-use super::Accounts;
 use super::journal::{Fate, Journal};
+use super::{Accounts, LONGEST};
 use crate::letter::letter;
 use crate::smtp::Smtp;
 
@@ -94,7 +94,7 @@ pub async fn send(plan: Plan, journal: Option<Journal>) -> Result<Outcome> {
         deferred: 0,
         elapsed,
         longest_gap: Duration::from_micros(shared.longest_gap.load(Ordering::Relaxed) as u64),
-        latency: Histogram::new(3)?,
+        latency: Histogram::new_with_bounds(1, LONGEST, 3)?,
     };
     for tally in tallies {
         let tally = tally??;
