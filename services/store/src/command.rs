@@ -88,7 +88,7 @@ mod tests {
                 ..Default::default()
             }),
         });
-        let golden = b"\x01\x0a\x35\x0a\x18000304HMASW9NFZZZZZZZZZZ\x12\x01E\x18\x01\x22\x02\x10\x07\x2a\x01M\x30\xac\x02\x38\x98\x02\x42\x01T\x4a\x03\x10\x98\x02";
+        let golden = b"\x01\x0a\x34\x0a\x18000304HMASW9NFZZZZZZZZZZ\x12\x01E\x18\x01\x22\x02\x10\x07\x2a\x01M\x30\xac\x02\x38\x98\x02\x42\x01T\x4a\x03\x10\x98\x02";
         assert_eq!(encode(accept.clone()).as_ref(), golden);
         assert_eq!(decode(Bytes::from_static(golden)).unwrap(), accept);
     }

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use postino_proto::store::v1::AllocateNodeCommand;
 use postino_proto::store::v1::command::Kind;
 use postino_proto::store::v1::command_answer::Result as Answer;
-use postino_types::NodeId;
+use postino_types::{NodeId, ShardId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -23,6 +23,9 @@ use crate::raft::{CounterSnapshot, Group, GroupStatus, Proposal, ProposeError, R
 use crate::service::Context;
 use crate::shards::Shards;
 use crate::{command, raft};
+
+/// How often a checksum is taken anew when the shard changes meanwhile.
+const CHECKSUM_TRIES: u32 = 5;
 
 /// Why the store could not start.
 #[derive(Debug, thiserror::Error)]
@@ -135,17 +138,24 @@ impl Store {
         (node.counters().snapshot(), groups)
     }
 
-    /// A checksum of a shard's state on this node and the log index that it stands at, to compare
-    /// replicas. Only equal indexes can be compared.
-    pub async fn checksum(&self, shard: postino_types::ShardId) -> Result<(u64, String), DbError> {
-        let index = self.cluster.node().and_then(|node| {
-            let group = node.group(shard)?.status();
-            Some(group.applied_index)
-        });
-        let db = self.context.shards.db().clone();
-        let sum = tokio::task::spawn_blocking(move || apply::checksum(&db, shard)).await;
-        let sum = sum.map_err(DbError::corrupt)??;
-        Ok((index.unwrap_or(0), sum.to_hex().to_string()))
+    /// A checksum of a shard's state on this node and the log index that it belongs to, to compare
+    /// replicas; `None` if the shard changed all the while.
+    pub async fn checksum(&self, shard: ShardId) -> Result<Option<(u64, String)>, DbError> {
+        let index = || {
+            let node = self.cluster.node();
+            let group = node.and_then(|node| node.group(shard).cloned());
+            group.map_or(0, |group| group.status().applied_index)
+        };
+        for _ in 0..CHECKSUM_TRIES {
+            let before = index();
+            let db = self.context.shards.db().clone();
+            let sum = tokio::task::spawn_blocking(move || apply::checksum(&db, shard)).await;
+            let sum = sum.map_err(DbError::corrupt)??;
+            if index() == before {
+                return Ok(Some((before, sum.to_hex().to_string())));
+            }
+        }
+        Ok(None)
     }
 
     /// Stops: hands leads over to other nodes, then ends the groups. Everything that was

@@ -1,5 +1,10 @@
 //! Letters through one store node: over gRPC, through Raft, on disk.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a step of a test that fails ends the test"
+)]
+
 mod node;
 
 use node::{DEADLINE, Node, RETURN_PATH, message, mint, now_ms};
@@ -7,6 +12,7 @@ use postino_proto::admin::v1::{RemoveAccountRequest, RetryQueueRequest};
 use postino_proto::store::v1::recipient_outcome::Outcome;
 use postino_proto::store::v1::*;
 use postino_proto::{Fault, FaultKind};
+use prost::Message;
 use tonic::Code;
 
 const INBOX: u64 = 1;
@@ -31,12 +37,17 @@ async fn a_letter_is_accepted_filed_and_read() {
         let again = node.accept(&id, &[Some(alice)], &octets, 9_000).await;
         assert_eq!(accepted, again);
         let state = node.open(alice, "inbox").await;
-        assert_eq!((state.mailbox, state.exists, state.unseen), (INBOX, count, count));
+        assert_eq!(
+            (state.mailbox, state.exists, state.unseen),
+            (INBOX, count, count)
+        );
         assert_eq!((state.uid_next, state.first_unseen), (count + 1, 1));
         let whole = [RETURN_PATH, &octets].concat();
         assert_eq!(node.read(alice, INBOX, count, 0, 0).await, whole);
         let (from, to) = (whole.len() / 3, whole.len() / 2);
-        let part = node.read(alice, INBOX, count, from as u64, (to - from) as u64).await;
+        let part = node
+            .read(alice, INBOX, count, from as u64, (to - from) as u64)
+            .await;
         assert_eq!(part, whole[from..to]);
     }
     let rows = node.rows(alice, INBOX).await;
@@ -63,7 +74,10 @@ async fn a_letter_is_accepted_filed_and_read() {
     let mut node = Node::start(directory.path()).await;
     assert_eq!(node.accept(&id, &[Some(alice)], b"last", 100).await, first);
     assert_eq!(node.rows(alice, INBOX).await.len(), 5);
-    assert_eq!(node.read(alice, INBOX, 5, 0, 0).await, [RETURN_PATH, b"last"].concat());
+    assert_eq!(
+        node.read(alice, INBOX, 5, 0, 0).await,
+        [RETURN_PATH, b"last"].concat()
+    );
     assert_eq!(node.open(bob, "INBOX").await.exists, 0);
     node.stop().await;
 }
@@ -80,10 +94,20 @@ async fn a_letter_waits_in_the_spool_until_it_is_settled() {
         holder: holder.into(),
         ttl_ms: 20_000,
     };
-    let lease = node.spool.acquire_lease(acquire("q1")).await.unwrap().into_inner();
+    let lease = node
+        .spool
+        .acquire_lease(acquire("q1"))
+        .await
+        .unwrap()
+        .into_inner();
     assert!(lease.granted);
     let lease_epoch = lease.lease_epoch;
-    let other = node.spool.acquire_lease(acquire("q2")).await.unwrap().into_inner();
+    let other = node
+        .spool
+        .acquire_lease(acquire("q2"))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((other.granted, other.holder.as_str()), (false, "q1"));
     assert!((1..=20_000).contains(&other.remaining_ms));
 
@@ -91,7 +115,9 @@ async fn a_letter_waits_in_the_spool_until_it_is_settled() {
     let mut events = node.spool.follow(follow).await.unwrap().into_inner();
     let (id, octets) = (mint(shard), message(40_000));
     // Alice lives here, Bob elsewhere, and the third is remote.
-    let accepted = node.accept(&id, &[Some(alice), Some(bob), None], &octets, 7_000).await;
+    let accepted = node
+        .accept(&id, &[Some(alice), Some(bob), None], &octets, 7_000)
+        .await;
     assert!(!accepted.filed);
     assert_eq!(node.open(alice, "INBOX").await.exists, 1);
     let due = async {
@@ -102,7 +128,10 @@ async fn a_letter_waits_in_the_spool_until_it_is_settled() {
             }
         }
     };
-    assert_eq!(tokio::time::timeout(DEADLINE, due).await.unwrap(), id.to_string());
+    assert_eq!(
+        tokio::time::timeout(DEADLINE, due).await.unwrap(),
+        id.to_string()
+    );
 
     let list = ListDueRequest {
         shard,
@@ -113,9 +142,20 @@ async fn a_letter_waits_in_the_spool_until_it_is_settled() {
     let page = node.spool.list_due(list).await.unwrap().into_inner();
     assert_eq!(page.letters.len(), 1);
     let queue_id = id.to_string();
-    let get = GetLetterRequest { queue_id: queue_id.clone() };
-    let letter = node.spool.get_letter(get.clone()).await.unwrap().into_inner();
-    let statuses: Vec<_> = letter.recipients.iter().map(RecipientState::status).collect();
+    let get = GetLetterRequest {
+        queue_id: queue_id.clone(),
+    };
+    let letter = node
+        .spool
+        .get_letter(get.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    let statuses: Vec<_> = letter
+        .recipients
+        .iter()
+        .map(RecipientState::status)
+        .collect();
     let (pending, delivered) = (RecipientStatus::Pending, RecipientStatus::Delivered);
     assert_eq!(statuses, [delivered, pending, pending]);
     assert_eq!(letter.size, octets.len() as u64);
@@ -143,13 +183,23 @@ async fn a_letter_waits_in_the_spool_until_it_is_settled() {
         email: letter.email,
         size: letter.size,
     }))];
-    steps.extend(body.into_iter().map(|data| step(deliver_request::Step::Chunk(data))));
+    steps.extend(
+        body.into_iter()
+            .map(|data| step(deliver_request::Step::Chunk(data))),
+    );
     steps.push(step(deliver_request::Step::Finish(DeliverFinish {})));
     for expected in [DeliverStatus::Filed, DeliverStatus::Duplicate] {
-        let delivered = node.mail.deliver(tokio_stream::iter(steps.clone())).await.unwrap();
+        let delivered = node
+            .mail
+            .deliver(tokio_stream::iter(steps.clone()))
+            .await
+            .unwrap();
         assert_eq!(delivered.into_inner().results[0].status(), expected);
     }
-    assert_eq!(node.read(bob, INBOX, 1, 0, 0).await, [RETURN_PATH, &octets].concat());
+    assert_eq!(
+        node.read(bob, INBOX, 1, 0, 0).await,
+        [RETURN_PATH, &octets].concat()
+    );
     assert_eq!(node.open(bob, "INBOX").await.exists, 1);
 
     let done = |recipient| RecipientOutcome {
@@ -166,12 +216,30 @@ async fn a_letter_waits_in_the_spool_until_it_is_settled() {
             notifications: Vec::new(),
         }],
     };
-    let stale = node.spool.settle(settle(lease_epoch - 1, vec![done(1)])).await.unwrap_err();
+    let stale = node
+        .spool
+        .settle(settle(lease_epoch - 1, vec![done(1)]))
+        .await
+        .unwrap_err();
     assert_eq!(kind(&stale), Some(FaultKind::LeaseLost));
-    node.spool.settle(settle(lease_epoch, vec![done(1)])).await.unwrap();
+    node.spool
+        .settle(settle(lease_epoch, vec![done(1)]))
+        .await
+        .unwrap();
     let everything = RetryQueueRequest::default();
-    assert_eq!(node.admin.retry_queue(everything).await.unwrap().into_inner().letters, 1);
-    node.spool.settle(settle(lease_epoch, vec![done(2)])).await.unwrap();
+    assert_eq!(
+        node.admin
+            .retry_queue(everything)
+            .await
+            .unwrap()
+            .into_inner()
+            .letters,
+        1
+    );
+    node.spool
+        .settle(settle(lease_epoch, vec![done(2)]))
+        .await
+        .unwrap();
     let gone = node.spool.get_letter(get).await.unwrap_err();
     assert_eq!(gone.code(), Code::NotFound);
 
@@ -181,7 +249,12 @@ async fn a_letter_waits_in_the_spool_until_it_is_settled() {
         lease_epoch,
     };
     node.spool.release_lease(release).await.unwrap();
-    let next = node.spool.acquire_lease(acquire("q2")).await.unwrap().into_inner();
+    let next = node
+        .spool
+        .acquire_lease(acquire("q2"))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((next.granted, next.lease_epoch), (true, lease_epoch + 1));
     node.stop().await;
 }
@@ -191,12 +264,15 @@ async fn changes_reach_who_watches() {
     let directory = tempfile::tempdir().unwrap();
     let mut node = Node::start(directory.path()).await;
     let alice = node.account("alice@example.org").await;
-    let watch = WatchRequest { account: Some(alice) };
+    let watch = WatchRequest {
+        account: Some(alice),
+    };
     let mut events = node.mail.watch(watch).await.unwrap().into_inner();
     let start = events.message().await.unwrap().unwrap();
     let since = node.open(alice, "INBOX").await.highest_mod_seq;
     for _ in 0..7 {
-        node.accept(&mint(alice.shard), &[Some(alice)], b"hello", 100).await;
+        node.accept(&mint(alice.shard), &[Some(alice)], b"hello", 100)
+            .await;
     }
     let heard = async {
         let (mut mod_seq, mut touched) = (0, false);
@@ -213,7 +289,10 @@ async fn changes_reach_who_watches() {
     let store = StoreFlagsRequest {
         account: Some(alice),
         mailbox: INBOX,
-        uids: vec![UidRange { first: 2, last: u32::MAX }],
+        uids: vec![UidRange {
+            first: 2,
+            last: u32::MAX,
+        }],
         operation: FlagOperation::Add.into(),
         system_flags: 8,
         keywords: vec!["$Work".into()],
@@ -225,10 +304,19 @@ async fn changes_reach_who_watches() {
     let copy = CopyMessagesRequest {
         account: Some(alice),
         mailbox: INBOX,
-        uids: vec![UidRange { first: 1, last: u32::MAX }],
+        uids: vec![UidRange {
+            first: 1,
+            last: u32::MAX,
+        }],
         target: "INBOX".into(),
     };
-    let copied = node.mail.copy_messages(copy).await.unwrap().into_inner().copied;
+    let copied = node
+        .mail
+        .copy_messages(copy)
+        .await
+        .unwrap()
+        .into_inner()
+        .copied;
     assert_eq!(copied.len(), 7);
     let expunge = ExpungeRequest {
         account: Some(alice),
@@ -237,8 +325,18 @@ async fn changes_reach_who_watches() {
         ignore_deleted_flag: false,
     };
     let expunged = node.mail.expunge(expunge).await.unwrap().into_inner();
-    let expunged: Vec<_> = expunged.expunged.iter().map(|run| (run.first, run.last)).collect();
-    assert_eq!(expunged.iter().map(|(first, last)| last - first + 1).sum::<u32>(), 6);
+    let expunged: Vec<_> = expunged
+        .expunged
+        .iter()
+        .map(|run| (run.first, run.last))
+        .collect();
+    assert_eq!(
+        expunged
+            .iter()
+            .map(|(first, last)| last - first + 1)
+            .sum::<u32>(),
+        6
+    );
 
     let changes = ListChangesRequest {
         account: Some(alice),
@@ -249,7 +347,11 @@ async fn changes_reach_who_watches() {
     let (mut changed, mut gone, mut last) = (Vec::new(), 0, None);
     while let Some(page) = pages.message().await.unwrap() {
         changed.extend(page.changed.iter().map(|row| row.uid));
-        gone += page.expunged.iter().map(|run| run.last - run.first + 1).sum::<u32>();
+        gone += page
+            .expunged
+            .iter()
+            .map(|run| run.last - run.first + 1)
+            .sum::<u32>();
         last = page.highest_mod_seq.or(last);
     }
     changed.sort_unstable();
@@ -258,7 +360,10 @@ async fn changes_reach_who_watches() {
     assert_eq!((gone, last), (6, Some(state.highest_mod_seq)));
     assert_eq!((state.exists, state.deleted), (8, 6));
     assert_eq!(state.keywords, ["$work"]);
-    let uids = ListUidsRequest { account: Some(alice), mailbox: INBOX };
+    let uids = ListUidsRequest {
+        account: Some(alice),
+        mailbox: INBOX,
+    };
     let uids = node.mail.list_uids(uids).await.unwrap().into_inner().uids;
     let uids: Vec<_> = uids.iter().map(|run| (run.first, run.last)).collect();
     assert_eq!(uids, [(1, 2), (8, 8), (10, 14)]);
@@ -296,8 +401,14 @@ async fn an_append_is_filed_once_and_a_maildrop_held_once() {
     let rows = node.rows(alice, first.mailbox).await;
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].keywords, ["$sent"]);
-    assert_eq!((rows[0].internal_date_ms, rows[0].internal_date_offset), (1_000, 60));
-    assert_eq!(node.read(alice, first.mailbox, 1, 0, 0).await, [RETURN_PATH, &octets].concat());
+    assert_eq!(
+        (rows[0].internal_date_ms, rows[0].internal_date_offset),
+        (1_000, 60)
+    );
+    assert_eq!(
+        node.read(alice, first.mailbox, 1, 0, 0).await,
+        [RETURN_PATH, &octets].concat()
+    );
     let missing = node.mail.append(append("none")).await.unwrap_err();
     assert_eq!(missing.code(), Code::NotFound);
 
@@ -305,7 +416,12 @@ async fn an_append_is_filed_once_and_a_maildrop_held_once() {
         account: Some(alice),
         holder: "pop".into(),
     };
-    let mut held = node.mail.hold_maildrop(hold.clone()).await.unwrap().into_inner();
+    let mut held = node
+        .mail
+        .hold_maildrop(hold.clone())
+        .await
+        .unwrap()
+        .into_inner();
     held.message().await.unwrap().unwrap();
     let second = node.mail.hold_maildrop(hold.clone()).await.unwrap_err();
     assert_eq!(kind(&second), Some(FaultKind::InUse));
@@ -324,24 +440,106 @@ async fn an_address_removed_and_added_again_is_a_new_account() {
     let directory = tempfile::tempdir().unwrap();
     let mut node = Node::start(directory.path()).await;
     let old = node.account("Alice@Example.org").await;
-    node.accept(&mint(old.shard), &[Some(old)], b"hello", 100).await;
-    let lookup = LookupRequest { address: "alice@example.org".into() };
-    let found = node.directory.lookup(lookup.clone()).await.unwrap().into_inner();
+    node.accept(&mint(old.shard), &[Some(old)], b"hello", 100)
+        .await;
+    let lookup = LookupRequest {
+        address: "alice@example.org".into(),
+    };
+    let found = node
+        .directory
+        .lookup(lookup.clone())
+        .await
+        .unwrap()
+        .into_inner();
     let Some(lookup_response::Entry::Account(entry)) = found.entry else {
         panic!("{found:?}");
     };
-    assert_eq!((entry.account, entry.state()), (old.account, AccountState::Active));
-    let remove = RemoveAccountRequest { address: "ALICE@example.org".into() };
+    assert_eq!(
+        (entry.account, entry.state()),
+        (old.account, AccountState::Active)
+    );
+    let remove = RemoveAccountRequest {
+        address: "ALICE@example.org".into(),
+    };
     node.admin.remove_account(remove).await.unwrap();
     let found = node.directory.lookup(lookup).await.unwrap().into_inner();
     assert_eq!((found.domain_is_local, found.entry), (true, None));
     // A letter that was addressed before waits, to be returned.
-    assert!(!node.accept(&mint(old.shard), &[Some(old)], b"late", 100).await.filed);
+    assert!(
+        !node
+            .accept(&mint(old.shard), &[Some(old)], b"late", 100)
+            .await
+            .filed
+    );
     let new = node.account("alice@example.org").await;
     assert_ne!(new.account, old.account);
     assert_eq!(node.open(new, "INBOX").await.exists, 0);
     let credential = GetCredentialRequest { account: Some(old) };
     let none = node.mail.get_credential(credential).await.unwrap_err();
     assert_eq!(none.code(), Code::NotFound);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_half_made_is_completed_by_the_next_leader() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = Node::start(directory.path()).await;
+    node.account("alice@example.org").await;
+    // Whoever makes the account dies after the first of its three steps.
+    let create = Command {
+        kind: Some(command::Kind::CreateAccount(CreateAccountCommand {
+            domain: "example.org".into(),
+            local_part: "bob".into(),
+            address: "bob@example.org".into(),
+            credential: Some(Credential {
+                password_hash: "$argon2id$bob".into(),
+                ..Credential::default()
+            }),
+            mail_shards: 2,
+            ..CreateAccountCommand::default()
+        })),
+    };
+    let propose = ProposeRequest {
+        shard: 0,
+        command: [&[1], create.encode_to_vec().as_slice()].concat().into(),
+    };
+    node.shards.propose(propose).await.unwrap();
+    node.stop().await;
+    let mut node = Node::start(directory.path()).await;
+    let active = async {
+        loop {
+            let address = "bob@example.org".into();
+            let found = node
+                .directory
+                .lookup(LookupRequest { address })
+                .await
+                .unwrap();
+            match found.into_inner().entry {
+                Some(lookup_response::Entry::Account(entry))
+                    if entry.state() == AccountState::Active =>
+                {
+                    return entry;
+                }
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let entry = tokio::time::timeout(DEADLINE, active).await.unwrap();
+    let bob = Account {
+        account: entry.account,
+        shard: entry.shard,
+    };
+    let credential = GetCredentialRequest { account: Some(bob) };
+    let credential = node.mail.get_credential(credential).await.unwrap();
+    let credential = credential.into_inner().credential.unwrap();
+    assert_eq!(
+        (credential.epoch, credential.password_hash.as_str()),
+        (1, "$argon2id$bob")
+    );
+    assert!(
+        node.accept(&mint(bob.shard), &[Some(bob)], b"hello", 100)
+            .await
+            .filed
+    );
     node.stop().await;
 }

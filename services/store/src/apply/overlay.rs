@@ -6,7 +6,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::db::{Db, DbError, Direction, Family, Key, Space, WriteBatch};
-use crate::model::{Flow, Range, Rows};
+use crate::model::{Flow, Range, Rows, Visitor};
 
 /// A row as it will be: `None` is removed.
 type Pending = BTreeMap<Vec<u8>, Option<Bytes>>;
@@ -115,12 +115,7 @@ impl Rows for Overlay<'_> {
         }
     }
 
-    fn visit(
-        &self,
-        family: Family,
-        range: &Range,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Flow, DbError>,
-    ) -> Result<(), DbError> {
+    fn visit(&self, family: Family, range: &Range, each: &mut Visitor<'_>) -> Result<(), DbError> {
         if range.is_empty() {
             return Ok(());
         }

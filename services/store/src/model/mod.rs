@@ -21,7 +21,7 @@ pub(crate) mod message;
 mod rows;
 pub(crate) mod spool;
 
-pub(crate) use rows::{Flow, Range, Rows, decode, encode, fixed, last_u32, last_u64};
+pub(crate) use rows::{Flow, Range, Rows, Visitor, decode, encode, fixed, last_u32, last_u64};
 
 #[cfg(test)]
 mod tests;

@@ -70,18 +70,16 @@ impl Range {
     }
 }
 
+/// What is called with the key and the value of each row.
+pub(crate) type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<Flow, DbError> + 'a;
+
 /// Rows to read: of the database, of a snapshot, or of what a commit will have written.
 pub(crate) trait Rows {
     /// One row.
     fn get(&self, family: Family, key: Key) -> Result<Option<Bytes>, DbError>;
 
     /// The rows of a range, until `each` breaks.
-    fn visit(
-        &self,
-        family: Family,
-        range: &Range,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Flow, DbError>,
-    ) -> Result<(), DbError>;
+    fn visit(&self, family: Family, range: &Range, each: &mut Visitor<'_>) -> Result<(), DbError>;
 
     /// One row of prost.
     fn row<M: Message + Default>(&self, family: Family, key: Key) -> Result<Option<M>, DbError>
@@ -122,7 +120,7 @@ fn visit_read(
     read: &impl Read,
     family: Family,
     range: &Range,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Flow, DbError>,
+    each: &mut Visitor<'_>,
 ) -> Result<(), DbError> {
     if range.is_empty() {
         return Ok(());
@@ -141,12 +139,7 @@ impl Rows for Db {
         Read::get(self, family, key)
     }
 
-    fn visit(
-        &self,
-        family: Family,
-        range: &Range,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Flow, DbError>,
-    ) -> Result<(), DbError> {
+    fn visit(&self, family: Family, range: &Range, each: &mut Visitor<'_>) -> Result<(), DbError> {
         visit_read(self, family, range, each)
     }
 }
@@ -156,12 +149,7 @@ impl Rows for Snapshot<'_> {
         Read::get(self, family, key)
     }
 
-    fn visit(
-        &self,
-        family: Family,
-        range: &Range,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Flow, DbError>,
-    ) -> Result<(), DbError> {
+    fn visit(&self, family: Family, range: &Range, each: &mut Visitor<'_>) -> Result<(), DbError> {
         visit_read(self, family, range, each)
     }
 }

@@ -19,8 +19,8 @@ fn key(tail: &[u8]) -> Vec<u8> {
 #[test]
 fn keys_are_golden() {
     let id = QueueId::mint(ShardId::new(1), 0x0123_4567_89ab, 7).unwrap();
-    let text = b"000104HMASW9NF0000000007";
-    let turned = b"04HMASW9NF00000000070001";
+    let text = b"000104HMASW9NC0000000007";
+    let turned = b"04HMASW9NC00000000070001";
     assert_eq!(id.to_string().as_bytes(), text);
     let two = |tag: &[u8], rest: &[u8]| key(&[tag, rest].concat());
     assert_eq!(spool::letter(SPACE, &id).as_slice(), two(b"\x01", text));

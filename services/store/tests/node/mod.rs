@@ -10,9 +10,10 @@ use postino_proto::mail::v1::segment::Piece;
 use postino_proto::mail::v1::{EmailContent, Envelope, LocalTarget, Range, Recipient, Segment};
 use postino_proto::store::v1::directory_client::DirectoryClient;
 use postino_proto::store::v1::mail_store_client::MailStoreClient;
+use postino_proto::store::v1::shards_client::ShardsClient;
 use postino_proto::store::v1::spool_client::SpoolClient;
 use postino_proto::store::v1::*;
-use postino_store::{Store, StoreConfig};
+use postino_store::{Store, StoreConfig, StoreError};
 use postino_types::{QueueId, ShardId};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -28,6 +29,20 @@ pub(crate) struct Node {
     pub(crate) mail: MailStoreClient<Channel>,
     pub(crate) directory: DirectoryClient<Channel>,
     pub(crate) admin: AdminClient<Channel>,
+    pub(crate) shards: ShardsClient<Channel>,
+}
+
+/// Opens the store, once the last one has let go of its directory.
+async fn open(config: &StoreConfig, directory: &std::path::Path, endpoint: &str) -> Store {
+    let end = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        match Store::start(config.clone(), directory, endpoint.to_owned()).await {
+            Err(StoreError::Db(_)) if tokio::time::Instant::now() < end => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 impl Node {
@@ -42,14 +57,17 @@ impl Node {
             messages_page: 3,
             ..StoreConfig::default()
         };
-        let store = Store::start(config, directory, endpoint.clone()).await.unwrap();
+        let store = open(&config, directory, &endpoint).await;
         if store.cluster().node().is_none() {
             store.cluster().init(0).await.unwrap();
         }
         tokio::time::timeout(DEADLINE, store.ready()).await.unwrap();
         let server = Server::builder().add_routes(store.routes());
         let serving = tokio::spawn(async move {
-            server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+            server
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await
+                .unwrap();
         });
         let channel = Endpoint::from_shared(endpoint).unwrap().connect_lazy();
         let node = Self {
@@ -58,7 +76,8 @@ impl Node {
             spool: SpoolClient::new(channel.clone()),
             mail: MailStoreClient::new(channel.clone()),
             directory: DirectoryClient::new(channel.clone()),
-            admin: AdminClient::new(channel),
+            admin: AdminClient::new(channel.clone()),
+            shards: ShardsClient::new(channel),
         };
         node.leads().await;
         node
@@ -70,7 +89,10 @@ impl Node {
         for group in node.groups() {
             let mut leadership = group.leadership();
             let leads = leadership.wait_for(|now| now.is_leader);
-            tokio::time::timeout(DEADLINE, leads).await.unwrap().unwrap();
+            tokio::time::timeout(DEADLINE, leads)
+                .await
+                .unwrap()
+                .unwrap();
         }
     }
 
