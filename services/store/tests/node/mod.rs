@@ -1,5 +1,7 @@
 //! One store node on a real directory and a real port.
 
+#![expect(clippy::unwrap_used, reason = "what fails here shall fail the test")]
+
 use std::time::Duration;
 
 use bytes::Bytes;
