@@ -1,10 +1,5 @@
 //! Letters through one store node: over gRPC, through Raft, on disk.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a step of a test that fails ends the test"
-)]
-
 mod node;
 
 use node::{DEADLINE, Node, RETURN_PATH, message, mint, now_ms};

@@ -131,17 +131,18 @@ async fn concurrent_proposals_share_entries_and_syncs() {
         leads(group).await;
     }
     let before = node.raft.counters().snapshot();
-    let proposals = (0..1000).map(|number| {
+    // Many rounds, since in a single one each shard may happen to get a sync of its own.
+    let writers = (0..64).map(async |number| {
         let group = &node.raft.groups()[1 + number % 4];
-        group.propose(proposal("letter"))
+        for _ in 0..30 {
+            group.propose(proposal("letter")).await.unwrap();
+        }
     });
-    for applied in join_all(proposals).await {
-        applied.unwrap();
-    }
+    join_all(writers).await;
     let after = node.raft.counters().snapshot();
     let (entries, syncs) = (after.entries - before.entries, after.syncs - before.syncs);
-    println!("1000 proposals: {entries} entries, {syncs} syncs");
-    assert!(entries < 500, "proposals share entries");
+    println!("1920 proposals: {entries} entries, {syncs} syncs");
+    assert!(entries < 960, "proposals share entries");
     assert!(syncs < entries, "the shards share syncs");
     node.stop().await;
 }
