@@ -4,6 +4,7 @@
 //! The `.proto` files below `proto/postino/` are the documentation of each call.
 
 pub mod convert;
+mod email;
 pub mod fault;
 
 pub use fault::{Fault, FaultKind};

@@ -6,7 +6,6 @@
 
 mod account;
 mod config;
-mod email;
 #[cfg(test)]
 mod fake_store;
 mod imap;

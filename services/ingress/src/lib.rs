@@ -6,7 +6,6 @@
 //! a crash could lose.
 
 mod config;
-mod email;
 mod metrics;
 mod received;
 mod server;

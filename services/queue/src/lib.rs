@@ -16,7 +16,6 @@
 pub mod agenda;
 pub mod clients;
 mod config;
-mod email;
 pub mod feedback;
 mod group;
 pub mod lease;

@@ -195,7 +195,7 @@ impl Notifier {
             let mut scanner = Scanner::new(Limits::default());
             scanner.feed(&message);
             let return_path = return_path_field(&ReversePath::Null);
-            crate::email::content(deliver(&scanner.finish(), b"", return_path.as_bytes()))
+            deliver(&scanner.finish(), b"", return_path.as_bytes()).into()
         });
         tracing::info!(queue_id = %id, about = %about, "notification made");
         Some(NewLetter {

@@ -22,7 +22,6 @@ use tracing::Instrument;
 use super::mail::Transaction;
 use super::{Session, unavailable};
 use crate::config::FromCheck;
-use crate::email;
 use crate::received::{Client, Login, received_field};
 use crate::server::Port;
 
@@ -370,7 +369,7 @@ impl Finish<'_> {
             .any(|target| target.local.is_some());
         let return_path = return_path_field(&self.transaction.reverse_path);
         is_local.then(|| {
-            email::content(deliver(
+            EmailContent::from(deliver(
                 self.structure,
                 prefix.as_bytes(),
                 return_path.as_bytes(),

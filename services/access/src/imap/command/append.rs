@@ -16,7 +16,6 @@ use postino_types::{MailboxName, Uid, UidValidity};
 
 use super::copy::{read_back, try_create};
 use crate::account::Upload;
-use crate::email::to_content;
 use crate::imap::failure::{Done, Failure, Outcome};
 use crate::imap::link::Closed;
 use crate::imap::session::Session;
@@ -93,7 +92,7 @@ async fn receive(
         keywords: convert::keywords(&head.flags),
         internal_date_ms: date.0,
         internal_date_offset: date.1,
-        email: Some(to_content(deliver(&structure, b"", b""))),
+        email: Some(deliver(&structure, b"", b"").into()),
     };
     let appended = upload.finish(finish).await.map_err(try_create)?;
     read_back(session, target).await?;

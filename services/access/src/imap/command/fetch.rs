@@ -15,7 +15,6 @@ use postino_proto::store::v1::{FlagOperation, MessageRow};
 use postino_types::{Flag, Uid};
 
 use super::store::members;
-use crate::email::from_content;
 use crate::imap::failure::{Done, Failure, Outcome};
 use crate::imap::notify::{parse_row, put_new_keywords};
 use crate::imap::session::{CondStore, Session, Stage};
@@ -127,7 +126,7 @@ async fn read(
     }
     for email in emails {
         if let (Some(message), Some(content)) = (find(&mut messages, email.uid), email.content) {
-            message.email = Some(from_content(content));
+            message.email = Some(content.into());
         }
     }
     messages.retain(|message| {

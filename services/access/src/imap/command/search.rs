@@ -16,7 +16,6 @@ use postino_proto::store::v1::MessageRow;
 use postino_types::Uid;
 
 use crate::account::MailAccount;
-use crate::email::from_content;
 use crate::imap::failure::{Done, Failure, Outcome};
 use crate::imap::session::Session;
 use crate::imap::sets;
@@ -152,7 +151,7 @@ impl Reader<'_> {
         let ranges = sets::uids_to_ranges([uid]);
         let emails = self.store.get_emails(self.mailbox, ranges).await?;
         let content = emails.into_iter().find_map(|email| email.content);
-        let email = from_content(content.ok_or(StoreError::NotFound)?);
+        let email = postino_message::Email::from(content.ok_or(StoreError::NotFound)?);
         let header = postino_message::ByteRange::at(0, email.header_size.min(self.max_header));
         letter.header = Some(self.store.read_all(self.mailbox, uid, header).await?);
         if let Some(verdict) = matcher.matches(letter) {

@@ -1,7 +1,8 @@
 //! Between the stored form of a message and the message crate's.
 
 use postino_message::{ByteRange, Delivery, Email, Part, PartKind, Segment};
-use postino_proto::mail::v1 as proto;
+
+use crate::mail::v1 as proto;
 
 fn from_range(range: ByteRange) -> proto::Range {
     proto::Range {
@@ -18,30 +19,32 @@ fn cut(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// What is stored of a message that is filed.
-pub(crate) fn to_content(delivery: Delivery) -> proto::EmailContent {
-    let Delivery { segments, email } = delivery;
-    let segment = |segment: Segment| proto::Segment {
-        piece: Some(match segment {
-            Segment::Literal(octets) => proto::segment::Piece::Literal(octets),
-            Segment::Range(range) => proto::segment::Piece::Range(from_range(range)),
-        }),
-    };
-    proto::EmailContent {
-        segments: segments.into_iter().map(segment).collect(),
-        size: email.size,
-        lines: cut(email.lines),
-        header_size: email.header_size,
-        envelope: email.envelope,
-        body: email.body,
-        bodystructure: email.bodystructure,
-        parts: email.parts.into_iter().map(to_part).collect(),
-        message_id: email.message_id,
-        in_reply_to: email.in_reply_to,
-        references: email.references,
-        subject_base: email.subject_base,
-        sent_seconds: email.sent_seconds,
-        has_attachment: email.has_attachment,
+impl From<Delivery> for proto::EmailContent {
+    /// What is stored of a message that is filed.
+    fn from(delivery: Delivery) -> Self {
+        let Delivery { segments, email } = delivery;
+        let segment = |segment: Segment| proto::Segment {
+            piece: Some(match segment {
+                Segment::Literal(octets) => proto::segment::Piece::Literal(octets),
+                Segment::Range(range) => proto::segment::Piece::Range(from_range(range)),
+            }),
+        };
+        Self {
+            segments: segments.into_iter().map(segment).collect(),
+            size: email.size,
+            lines: cut(email.lines),
+            header_size: email.header_size,
+            envelope: email.envelope,
+            body: email.body,
+            bodystructure: email.bodystructure,
+            parts: email.parts.into_iter().map(to_part).collect(),
+            message_id: email.message_id,
+            in_reply_to: email.in_reply_to,
+            references: email.references,
+            subject_base: email.subject_base,
+            sent_seconds: email.sent_seconds,
+            has_attachment: email.has_attachment,
+        }
     }
 }
 
@@ -63,22 +66,24 @@ fn to_part(part: Part) -> proto::Part {
     }
 }
 
-/// A stored message, as its sections are found in.
-pub(crate) fn from_content(content: proto::EmailContent) -> Email {
-    Email {
-        size: content.size,
-        lines: content.lines.into(),
-        header_size: content.header_size,
-        envelope: content.envelope,
-        body: content.body,
-        bodystructure: content.bodystructure,
-        parts: content.parts.into_iter().map(from_part).collect(),
-        message_id: content.message_id,
-        in_reply_to: content.in_reply_to,
-        references: content.references,
-        subject_base: content.subject_base,
-        sent_seconds: content.sent_seconds,
-        has_attachment: content.has_attachment,
+impl From<proto::EmailContent> for Email {
+    /// A stored message, as its sections are found in.
+    fn from(content: proto::EmailContent) -> Self {
+        Self {
+            size: content.size,
+            lines: content.lines.into(),
+            header_size: content.header_size,
+            envelope: content.envelope,
+            body: content.body,
+            bodystructure: content.bodystructure,
+            parts: content.parts.into_iter().map(from_part).collect(),
+            message_id: content.message_id,
+            in_reply_to: content.in_reply_to,
+            references: content.references,
+            subject_base: content.subject_base,
+            sent_seconds: content.sent_seconds,
+            has_attachment: content.has_attachment,
+        }
     }
 }
 
@@ -115,6 +120,6 @@ mod tests {
         let delivery = deliver(&scanner.finish(), b"", b"");
         let email = delivery.email.clone();
         assert!(email.parts.len() > 2);
-        assert_eq!(from_content(to_content(delivery)), email);
+        assert_eq!(Email::from(proto::EmailContent::from(delivery)), email);
     }
 }
