@@ -82,6 +82,6 @@ stage fmt cargo fmt --all --check
 stage clippy cargo clippy --release --locked --workspace --all-targets -- -D warnings
 stage unit tests --lib --bins "${unit[@]}"
 stage doc tests --doc
-# Two cores: two tests at a time keep their deadlines honest.
-stage e2e tests "${e2e[@]}" -- --test-threads=2
+# One at a time: each has processes of its own, and two cores.
+stage e2e tests "${e2e[@]}" -- --test-threads=1
 close

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::Stream;
@@ -39,8 +39,26 @@ pub struct Channels(Arc<Inner>);
 
 struct Inner {
     config: GrpcConfig,
-    open: Mutex<HashMap<String, Channel>>,
-    within: Mutex<HashMap<String, mpsc::Sender<DuplexStream>>>,
+    known: Mutex<Known>,
+}
+
+/// Under one lock, since whether an endpoint is in this process decides how it is connected to.
+#[derive(Default)]
+struct Known {
+    open: HashMap<String, Channel>,
+    within: HashMap<String, mpsc::Sender<DuplexStream>>,
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How an endpoint is reached.
+enum Reach {
+    Network,
+    Within,
 }
 
 impl Channels {
@@ -48,8 +66,7 @@ impl Channels {
     pub fn new(config: GrpcConfig) -> Self {
         Self(Arc::new(Inner {
             config,
-            open: Mutex::default(),
-            within: Mutex::default(),
+            known: Mutex::default(),
         }))
     }
 
@@ -65,15 +82,19 @@ impl Channels {
 
     /// The connection to an endpoint. Never waits: it comes up with the first call, within tokio.
     pub fn get(&self, endpoint: &str) -> Result<Channel, EndpointError> {
-        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = open.get(endpoint) {
+        let mut known = self.0.lock();
+        if let Some(channel) = known.open.get(endpoint) {
             return Ok(channel.clone());
         }
-        let channel = InterceptedService::new(self.connect(endpoint)?, Inject);
-        if open.len() >= KEPT {
-            open.clear();
+        let reach = match known.within.contains_key(endpoint) {
+            true => Reach::Within,
+            false => Reach::Network,
+        };
+        let channel = InterceptedService::new(self.connect(endpoint, &reach)?, Inject);
+        if known.open.len() >= KEPT {
+            known.open.clear();
         }
-        open.insert(endpoint.to_owned(), channel.clone());
+        known.open.insert(endpoint.to_owned(), channel.clone());
         Ok(channel)
     }
 
@@ -82,18 +103,18 @@ impl Channels {
     /// closed port; listening again under the same endpoint makes them work again.
     pub fn listen_in_process(&self, endpoint: &str) -> InProcessListener {
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        let mut within = self.0.within.lock().unwrap_or_else(PoisonError::into_inner);
-        within.insert(endpoint.to_owned(), sender);
+        let mut known = self.0.lock();
+        known.within.insert(endpoint.to_owned(), sender);
         // A connection over TCP that was made before is of no use any more.
-        self.0
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(endpoint);
+        known.open.remove(endpoint);
         InProcessListener(receiver)
     }
 
-    fn connect(&self, endpoint: &str) -> Result<tonic::transport::Channel, EndpointError> {
+    fn connect(
+        &self,
+        endpoint: &str,
+        reach: &Reach,
+    ) -> Result<tonic::transport::Channel, EndpointError> {
         let config = &self.0.config;
         let error = |reason: String| EndpointError {
             endpoint: endpoint.to_owned(),
@@ -111,21 +132,15 @@ impl Channels {
         if settings.uri().scheme_str() != Some("http") || settings.uri().host().is_none() {
             return Err(error("it starts with http:// and a host".to_owned()));
         }
-        let is_within = {
-            let within = self.0.within.lock().unwrap_or_else(PoisonError::into_inner);
-            within.contains_key(endpoint)
-        };
-        if !is_within {
+        if let Reach::Network = reach {
             return Ok(settings.connect_lazy());
         }
         let (inner, name) = (Arc::downgrade(&self.0), endpoint.to_owned());
         let connector = tower::service_fn(move |_: Uri| {
             // Looked up each time, so that a new listener takes over; weakly, since the
             // connection is kept in what it would keep alive.
-            let sender = inner.upgrade().and_then(|inner| {
-                let within = inner.within.lock().unwrap_or_else(PoisonError::into_inner);
-                within.get(&name).cloned()
-            });
+            let inner = inner.upgrade();
+            let sender = inner.and_then(|inner| inner.lock().within.get(&name).cloned());
             async move {
                 let closed = || io::Error::from(io::ErrorKind::ConnectionRefused);
                 let (near, far) = tokio::io::duplex(PIPE);
@@ -155,7 +170,33 @@ impl Stream for InProcessListener {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    /// The two tables had a lock each, taken in either order: one start in fifty hung.
+    #[tokio::test]
+    async fn connecting_and_listening_at_once_never_wait_for_each_other() {
+        let channels = Channels::new(GrpcConfig::default());
+        let (done, all_done) = std::sync::mpsc::channel();
+        let work = |each: fn(&Channels, &str)| {
+            let (channels, done) = (channels.clone(), done.clone());
+            let runtime = tokio::runtime::Handle::current();
+            std::thread::spawn(move || {
+                let _context = runtime.enter();
+                for number in 0..2_000 {
+                    each(&channels, &format!("http://127.0.0.1:{}", 1 + number % 500));
+                }
+                done.send(()).expect("the test waits");
+            });
+        };
+        work(|channels, endpoint| drop(channels.get(endpoint).expect("an endpoint")));
+        work(|channels, endpoint| drop(channels.listen_in_process(endpoint)));
+        for _ in 0..2 {
+            let ended = all_done.recv_timeout(Duration::from_secs(60));
+            ended.expect("neither waits for ever");
+        }
+    }
 
     #[tokio::test]
     async fn what_is_no_endpoint_is_refused() {
