@@ -22,7 +22,7 @@ async fn ten_letters_of_fifty_mebibytes_in_one_process() -> Result<()> {
     arrived(postino.imap()).await?;
     let after = peak_memory(postino.process().pid())?;
     println!("VmHWM {} MiB -> {} MiB", before >> 20, after >> 20);
-    assert!(after - before < ALLOWED, "VmHWM {before} -> {after}");
+    assert!(growth(before, after) < ALLOWED, "VmHWM {before} -> {after}");
     Ok(())
 }
 
@@ -45,11 +45,16 @@ async fn ten_letters_of_fifty_mebibytes_in_separate_processes() -> Result<()> {
     for ((name, before), (_, after)) in before.into_iter().zip(peaks()?) {
         println!("{name}: VmHWM {} MiB -> {} MiB", before >> 20, after >> 20);
         assert!(
-            after - before < ALLOWED,
+            growth(before, after) < ALLOWED,
             "{name}: VmHWM {before} -> {after}"
         );
     }
     Ok(())
+}
+
+/// The kernel counts pages in batches, so a highest size may read a little lower the second time.
+fn growth(before: u64, after: u64) -> u64 {
+    after.saturating_sub(before)
 }
 
 async fn send_ten(server: std::net::SocketAddr) -> Result<()> {
