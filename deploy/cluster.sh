@@ -3,15 +3,25 @@
 # role.
 #
 # usage: cluster.sh up DIR [--stores 3] [--routings 1] [--queues 1] [--ingresses 1] [--accesses 1]
+#                          [--hosts FILE] [--restore BACKUP]
 #                          [-- flags of "postino serve" for every process]
 #        cluster.sh down DIR          ends all processes
 #        cluster.sh kill DIR NODE     kill -9
-#        cluster.sh start DIR NODE    starts a killed process again, at the same addresses
-#        cluster.sh add DIR ROLE N    starts one more process, ROLE-N; not a store
+#        cluster.sh stop DIR NODE     SIGTERM, and waits for the end
+#        cluster.sh start DIR NODE    starts a process again that ended, at the same addresses
+#        cluster.sh add DIR ROLE N    starts one more process, ROLE-N; a store joins the cluster, and
+#                                     gets replicas by and by (postino cluster status)
+#
+# FILE has a line for each process that does not run at 127.0.0.1: NODE ADDRESS COMMAND…, where
+# COMMAND… is put in front of the process's own, e.g. "ip netns exec HOST".
+#
+# BACKUP is a directory that "postino backup create" made: the cluster begins with it, instead of with
+# two accounts.
 #
 # DIR/cluster.json lists the processes: {"nodes": [{"name", "pid", "roles", "addresses"}]}.
 # DIR/NODE/ is the data directory of a process, DIR/NODE/log what it says.
-# The binary is $POSTINO_BIN; if that is unset, it is built.
+# The binary is $POSTINO_BIN; if that is unset, it is built. A process that does not listen after
+# $POSTINO_PATIENCE seconds (60) is ended again, and the command fails.
 set -euo pipefail
 
 usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
@@ -21,12 +31,15 @@ fail() { echo "cluster.sh: $*" >&2; exit 1; }
 verb=$1 dir=$2
 shift 2
 here=$(cd "$(dirname "$0")" && pwd)
+patience=${POSTINO_PATIENCE:-60}
 
 binary() {
     if [ -z "${POSTINO_BIN:-}" ]; then
         "$here/packages.sh" build
         export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${HOME:-/tmp}/.cache/postino-target}
-        cargo build --release --locked -p postino --manifest-path "$here/../Cargo.toml"
+        # The whole workspace's features, as everywhere: dependencies are compiled once.
+        cargo build --release --locked --workspace --bin postino \
+            --manifest-path "$here/../Cargo.toml"
         POSTINO_BIN=$CARGO_TARGET_DIR/release/postino
     fi
 }
@@ -70,11 +83,27 @@ ready() {
     [ "$status" = 200 ]
 }
 
+# give_up PID: ends a process that this shell started and that nobody could use: TERM, and KILL for
+# one that has not ended 10 s later.
+give_up() {
+    local end=$((SECONDS + 10))
+    kill -TERM "$1" 2>/dev/null || return 0
+    while kill -0 "$1" 2>/dev/null; do
+        [ $SECONDS -lt "$end" ] || { kill -KILL "$1" 2>/dev/null; break; }
+        sleep 0.05
+    done
+    wait "$1" 2>/dev/null || true
+}
+
 # launch NODE: starts its process, and waits until it listens.
 launch() {
-    local name=$1 role arguments=() listener
+    local name=$1 role arguments=() listener pid host=127.0.0.1 there=()
     role=$(role_of "$name")
     mkdir -p "$dir/$name"
+    if [ -s "$dir/hosts" ]; then
+        read -r -a there < <(awk -v name="$name" '$1 == name' "$dir/hosts") || true
+        host=${there[1]:-$host}
+    fi
     # A process that was there before keeps its addresses: the others know them.
     if [ -s "$dir/$name/addresses.json" ]; then
         while read -r listener; do
@@ -82,15 +111,19 @@ launch() {
         done < <(sed -n 's/^ *"\([a-z0-9]*\)":.*/\1/p' "$dir/$name/addresses.json")
     else
         for listener in $(listeners "$role"); do
-            arguments+=("--$listener" 127.0.0.1:0)
+            arguments+=("--$listener" "$host:0")
         done
     fi
     rm -f "$dir/$name/ports.json"
     mapfile -t -O ${#arguments[@]} arguments <"$dir/flags"
-    setsid "$POSTINO_BIN" serve --roles "$role" --config "$dir/cluster.toml" \
+    setsid "${there[@]:2}" "$POSTINO_BIN" serve --roles "$role" --config "$dir/cluster.toml" \
         --data "$dir/$name" "${arguments[@]}" </dev/null >>"$dir/$name/log" 2>&1 &
-    echo $! >"$dir/$name/pid"
-    until_true 60 "$name listens" has_ports "$name"
+    pid=$!
+    # However this shell gives up, by a failure or by an interrupt.
+    trap "give_up $pid" EXIT
+    echo "$pid" >"$dir/$name/pid"
+    until_true "$patience" "$name listens" has_ports "$name"
+    trap - EXIT
     cp "$dir/$name/ports.json" "$dir/$name/addresses.json"
     describe
 }
@@ -116,8 +149,8 @@ describe() {
             separator=,
         done
         echo ']}'
-    } >"$dir/cluster.json.partial"
-    mv "$dir/cluster.json.partial" "$dir/cluster.json"
+    } >"$dir/cluster.json.$BASHPID"
+    mv "$dir/cluster.json.$BASHPID" "$dir/cluster.json"
 }
 
 # endpoints ROLE: a TOML list of the gRPC endpoints of its processes.
@@ -139,9 +172,11 @@ start_role() {
     done
 }
 
-# Where the endpoints of the store and of routing come from, once they are known.
+# Where the endpoints of the store and of routing come from, once they are known. A store that has
+# lost its disk asks the others to take it in.
 configure() {
-    printf '[store_client]\nendpoints = %s\n' "$(endpoints store)" >"$dir/cluster.toml"
+    printf '[store_client]\nendpoints = %s\n[store]\njoin = %s\n' \
+        "$(endpoints store)" "$(endpoints store)" >"$dir/cluster.toml"
     [ "${1:-}" != routing ] ||
         printf '[routing_client]\nendpoints = %s\n' "$(endpoints routing)" >>"$dir/cluster.toml"
 }
@@ -149,7 +184,8 @@ configure() {
 postino() { "$POSTINO_BIN" "$@" --endpoint "http://$(address store-1 admin)" >/dev/null; }
 
 up() {
-    local stores=3 routings=1 queues=1 ingresses=1 accesses=1 n name address
+    local stores=3 routings=1 queues=1 ingresses=1 accesses=1 hosts= backup= n name address
+    local others=()
     while [ $# -gt 0 ]; do
         case $1 in
             --stores) stores=$2; shift 2 ;;
@@ -157,6 +193,8 @@ up() {
             --queues) queues=$2; shift 2 ;;
             --ingresses) ingresses=$2; shift 2 ;;
             --accesses) accesses=$2; shift 2 ;;
+            --hosts) hosts=$2; shift 2 ;;
+            --restore) backup=$2; shift 2 ;;
             --) shift; break ;;
             *) usage ;;
         esac
@@ -166,12 +204,18 @@ up() {
     mkdir -p "$dir"
     : >"$dir/nodes"
     : >"$dir/cluster.toml"
+    [ -z "$hosts" ] || cp "$hosts" "$dir/hosts"
     printf '%s\n' --set routing.postmaster=alice@example.org "$@" >"$dir/flags"
 
     start_role store "$stores"
-    postino cluster init $(for n in $(seq 2 "$stores"); do
-        echo "http://$(address "store-$n" admin)"
-    done)
+    for n in $(seq 2 "$stores"); do
+        others+=("http://$(address "store-$n" admin)")
+    done
+    if [ -n "$backup" ]; then
+        postino restore "$backup" "${others[@]}"
+    else
+        postino cluster init "${others[@]}"
+    fi
     configure
     start_role routing "$routings"
     configure routing
@@ -179,12 +223,14 @@ up() {
     start_role ingress "$ingresses"
     start_role access "$accesses"
     for name in $(names); do
-        until_true 60 "$name is ready" ready "$name"
+        until_true "$patience" "$name is ready" ready "$name"
     done
-    postino domain add example.org
-    for address in alice@example.org bob@example.org; do
-        postino account add "$address" --password-stdin <<<postino-dev
-    done
+    if [ -z "$backup" ]; then
+        postino domain add example.org
+        for address in alice@example.org bob@example.org; do
+            postino account add "$address" --password-stdin <<<postino-dev
+        done
+    fi
     echo "$dir/cluster.json"
 }
 
@@ -202,6 +248,17 @@ down() {
     done
     rm -f "$dir/nodes" "$dir/cluster.json"
     return $status
+}
+
+# living_store NODE: the endpoint of a store that runs, other than NODE.
+living_store() {
+    local name
+    for name in $(names); do
+        [ "$(role_of "$name")" = store ] && [ "$name" != "$1" ] && alive "$name" || continue
+        echo "http://$(address "$name" admin)"
+        return
+    done
+    fail "no store runs"
 }
 
 # gone NODE SECONDS: waits for its end.
@@ -230,20 +287,33 @@ case $verb in
         kill -KILL "$(pid_of "$1")"
         gone "$1" 20 || fail "$1 does not end"
         ;;
+    stop)
+        node "$@"
+        alive "$1" || fail "$1 does not run"
+        kill -TERM "$(pid_of "$1")"
+        gone "$1" 40 || fail "$1 does not end"
+        ;;
     start)
         node "$@"
         ! alive "$1" || fail "$1 runs already"
         binary
         launch "$1"
-        until_true 60 "$1 is ready" ready "$1"
+        until_true "$patience" "$1 is ready" ready "$1"
         ;;
     add)
-        [ $# -eq 2 ] && [ "$1" != store ] || usage
+        [ $# -eq 2 ] || usage
         [ -z "$(role_of "$1-$2")" ] || fail "$1-$2 is there already"
         binary
         echo "$1-$2 $1" >>"$dir/nodes"
         launch "$1-$2"
-        until_true 60 "$1-$2 is ready" ready "$1-$2"
+        # Any store that lives: the first one may be gone.
+        if [ "$1" = store ]; then
+            "$POSTINO_BIN" cluster join "$(living_store "$1-$2")" \
+                --endpoint "http://$(address "$1-$2" admin)" >/dev/null
+            # For processes that start from now on; those that run learn of it by themselves.
+            configure routing
+        fi
+        until_true "$patience" "$1-$2 is ready" ready "$1-$2"
         ;;
     *) usage ;;
 esac

@@ -11,5 +11,5 @@ command -v cargo >/dev/null || {
 }
 # The same place and profile as tests/run.sh, so that RocksDB is compiled once.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${HOME:-/tmp}/.cache/postino-target}
-cargo build --release --locked -p postino --manifest-path "$top/Cargo.toml"
+cargo build --release --locked --workspace --bin postino --manifest-path "$top/Cargo.toml"
 exec "$CARGO_TARGET_DIR/release/postino" dev "$@"

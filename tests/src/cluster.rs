@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use crate::process::{binary, signal, tail, top};
+use crate::process::{binary, is_alive, signal, tail, top};
 use crate::program::{Output, run};
 use crate::wait::{seconds, until};
 
@@ -37,6 +38,9 @@ pub struct Builder {
     counts: BTreeMap<&'static str, usize>,
     arguments: Vec<String>,
     environment: Vec<String>,
+    hosts: String,
+    directory: Option<TempDir>,
+    restore: Option<PathBuf>,
 }
 
 impl Builder {
@@ -71,6 +75,24 @@ impl Builder {
         self
     }
 
+    /// Where processes run that do not run at 127.0.0.1, as `cluster.sh up --hosts` reads it.
+    pub fn hosts(mut self, lines: &str) -> Self {
+        self.hosts = lines.to_owned();
+        self
+    }
+
+    /// Where the cluster's files are, if something is to be there before it.
+    pub fn directory(mut self, directory: TempDir) -> Self {
+        self.directory = Some(directory);
+        self
+    }
+
+    /// Begins with this backup instead of with two accounts.
+    pub fn restore(mut self, backup: &Path) -> Self {
+        self.restore = Some(backup.to_owned());
+        self
+    }
+
     /// Sets an environment variable for every process.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push(format!("{name}={value}"));
@@ -79,7 +101,10 @@ impl Builder {
 
     /// Starts the cluster, and waits until every process is ready.
     pub async fn start(self) -> Result<Cluster> {
-        let directory = TempDir::with_prefix("postino-cluster-")?;
+        let directory = match self.directory {
+            Some(directory) => directory,
+            None => TempDir::with_prefix("postino-cluster-")?,
+        };
         let mut environment = self.environment;
         environment.push(format!("POSTINO_BIN={}", binary()?.display()));
         let cluster = Cluster {
@@ -87,6 +112,17 @@ impl Builder {
             environment,
         };
         let mut arguments = Vec::new();
+        if !self.hosts.is_empty() {
+            let path = cluster.path().join("where");
+            fs::write(&path, self.hosts)?;
+            arguments.extend(["--hosts".to_owned(), path.to_string_lossy().into_owned()]);
+        }
+        if let Some(backup) = self.restore {
+            arguments.extend([
+                "--restore".to_owned(),
+                backup.to_string_lossy().into_owned(),
+            ]);
+        }
         for (role, n) in self.counts {
             arguments.extend([format!("--{role}"), n.to_string()]);
         }
@@ -111,13 +147,20 @@ impl Cluster {
             counts: BTreeMap::new(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            hosts: String::new(),
+            directory: None,
+            restore: None,
         }
     }
 
     async fn script(&self, verb: &str, more: &[&str]) -> Result<String> {
+        self.script_in(&self.environment, verb, more).await
+    }
+
+    async fn script_in(&self, environment: &[String], verb: &str, more: &[&str]) -> Result<String> {
         let script = top().join("deploy/cluster.sh");
         let (script, dir) = (script.to_string_lossy(), self.path().to_string_lossy());
-        let mut arguments: Vec<&str> = self.environment.iter().map(String::as_str).collect();
+        let mut arguments: Vec<&str> = environment.iter().map(String::as_str).collect();
         arguments.extend(["bash", &script, verb, &dir]);
         arguments.extend(more);
         let output = run("env", &arguments).await?;
@@ -168,9 +211,30 @@ impl Cluster {
         self.script("kill", &[name]).await.map(drop)
     }
 
-    /// Starts a killed process again.
+    /// Ends one process with SIGTERM, and waits until it is gone.
+    pub async fn stop(&self, name: &str) -> Result<()> {
+        self.script("stop", &[name]).await.map(drop)
+    }
+
+    /// Starts a process again that was killed or stopped.
     pub async fn start(&self, name: &str) -> Result<()> {
         self.script("start", &[name]).await.map(drop)
+    }
+
+    /// The same without an environment variable that the others have.
+    pub async fn start_without(&self, name: &str, variable: &str) -> Result<()> {
+        let mut environment = self.environment.clone();
+        environment.retain(|set| set.split('=').next() != Some(variable));
+        let started = self.script_in(&environment, "start", &[name]).await;
+        started.map(drop)
+    }
+
+    /// Starts a process again that was told to end, once it has.
+    pub async fn start_ended(&self, name: &str) -> Result<()> {
+        let pid = self.node(name)?.pid;
+        let ended = async || (!is_alive(pid)).then_some(());
+        until(&format!("{name} ends"), seconds(60), ended).await?;
+        self.start(name).await
     }
 
     /// Starts one more process of a role, as number `n` of it.
@@ -201,6 +265,20 @@ impl Cluster {
         run(&binary()?.to_string_lossy(), &all).await
     }
 
+    /// Waits until no letter is in the queue.
+    pub async fn until_queue_is_empty(&self, limit: Duration) -> Result<()> {
+        self.until_queue_is_empty_at("store-1", limit).await
+    }
+
+    /// Waits until no letter is in the queue, as a store node says.
+    pub async fn until_queue_is_empty_at(&self, node: &str, limit: Duration) -> Result<()> {
+        let empty = async || {
+            let list = self.command_at(node, &["queue", "list", "--json"]).await;
+            (list.ok()?.success().ok()?.trim() == "[]").then_some(())
+        };
+        until("the queue is empty", limit, empty).await
+    }
+
     /// The store node that leads a shard, as a living node sees it.
     pub async fn leader(&self, shard: u32) -> Result<String> {
         let known = async || {
@@ -217,12 +295,14 @@ impl Cluster {
         until(&format!("a leader of shard {shard}"), seconds(20), known).await
     }
 
+    /// What `cluster status --json` says at one store node.
+    pub async fn status_at(&self, node: &str) -> Result<serde_json::Value> {
+        let output = self.command_at(node, &["cluster", "status", "--json"]);
+        Ok(serde_json::from_str(&output.await?.success()?)?)
+    }
+
     async fn leader_seen_by(&self, node: &str, shard: u32) -> Result<Option<String>> {
-        let output = self
-            .command_at(node, &["cluster", "status", "--json"])
-            .await?
-            .success()?;
-        let status: serde_json::Value = serde_json::from_str(&output)?;
+        let status = self.status_at(node).await?;
         let groups = status["groups"].as_array().context("groups")?;
         let group = groups
             .iter()

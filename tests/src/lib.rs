@@ -5,17 +5,24 @@
 //! process behind. [`smtp`] and [`imap`] are small clients that show every octet; [`load`] drives
 //! any server and can prove afterwards what became of each letter.
 
+pub mod certificate;
 pub mod cluster;
 pub mod dns;
+pub mod faults;
+pub mod figures;
 pub mod imap;
+pub mod jail;
 pub mod letter;
 pub mod load;
+pub mod mta;
 pub mod otlp;
 pub mod postfix;
 pub mod process;
 pub mod program;
+pub mod replicas;
 pub mod single;
 pub mod smtp;
+pub mod status;
 pub mod wait;
 
 pub use cluster::Cluster;

@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use postino_telemetry::span;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -34,6 +35,8 @@ pub struct Span {
     pub links: Vec<Vec<u8>>,
     /// Its attributes that are text.
     pub attributes: Vec<(String, String)>,
+    /// The keys of all its attributes.
+    pub keys: Vec<String>,
 }
 
 #[derive(Clone, Default)]
@@ -62,6 +65,7 @@ impl TraceService for Received {
                     parent: span.parent_span_id,
                     links: span.links.into_iter().map(|link| link.trace_id).collect(),
                     attributes: texts(&span.attributes),
+                    keys: span.attributes.into_iter().map(|a| a.key).collect(),
                 });
             }
         }
@@ -133,6 +137,18 @@ impl Receiver {
             .into_iter()
             .find(names_it)
             .map(|span| span.trace)
+    }
+
+    /// Names of spans and keys of attributes that are not in the telemetry crate's list.
+    pub fn unlisted(&self) -> BTreeSet<String> {
+        let spans = self.spans().into_iter();
+        spans
+            .flat_map(|s| {
+                let name = Some(s.name).filter(|name| !span::is_name(name));
+                let keys = s.keys.into_iter().filter(|key| !span::is_key(key));
+                name.into_iter().chain(keys)
+            })
+            .collect()
     }
 
     /// The services that have a span in a trace.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::wait;
 
@@ -17,16 +17,18 @@ pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("POSTINO_BIN") {
         return Ok(path.into());
     }
-    let me = std::env::current_exe()?;
-    let beside = me
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|dir| dir.join("postino"));
-    let Some(path) = beside.into_iter().find(|path| path.is_file()) else {
-        bail!("the binary is not built: cargo build --release -p postino");
-    };
-    Ok(path)
+    beside("postino").context(
+        "the binary is not built: cargo build --release --locked --workspace --bin postino",
+    )
+}
+
+/// A program of this workspace, if it is built: it lies beside this test in the target directory.
+pub fn beside(program: &str) -> Option<PathBuf> {
+    let me = std::env::current_exe().ok()?;
+    let folders = me.ancestors().skip(1).take(2);
+    folders
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
 }
 
 /// The top of the source tree.
@@ -52,6 +54,12 @@ pub fn signal(pid: u32, signal: Signal) -> Result<()> {
         .and_then(Pid::from_raw)
         .context("a process id")?;
     Ok(kill_process(pid, signal)?)
+}
+
+/// Whether a process runs.
+pub fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid).is_ok())
 }
 
 /// The highest resident size that a process ever had (VmHWM), octets.

@@ -1,4 +1,4 @@
-//! The direction of dependencies, as DESIGN fixes it, from `cargo metadata`.
+//! The direction of dependencies, as services/ARCHITECTURE.md fixes it, from `cargo metadata`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use postino_tests::load::journal::Journal;
 use postino_tests::load::mailboxes::verify;
-use postino_tests::load::{Accounts, smtp};
+use postino_tests::load::smtp;
 use postino_tests::wait::{seconds, until};
 use postino_tests::{ALICE, BOB, PASSWORD, Postino};
 
@@ -24,20 +24,7 @@ async fn no_acknowledged_letter_is_lost_or_doubled() -> Result<()> {
         .done(&["alias", "add", "u1@example.org", ALICE, BOB])
         .await?;
     let path = postino.data().with_extension("journal");
-    let accounts = Accounts {
-        pattern: "u{}@example.org".into(),
-        count: 2,
-        password: PASSWORD.into(),
-    };
-    let plan = smtp::Plan {
-        server: postino.smtp(),
-        connections: 8,
-        messages: usize::MAX,
-        limit: seconds(20),
-        size: 6000,
-        sender: "load@sender.test".into(),
-        accounts,
-    };
+    let plan = smtp::Plan::to_aliases(postino.smtp(), 2, seconds(20));
     let load = tokio::spawn(smtp::send(plan, Some(Journal::open(&path)?)));
     for _ in 0..KILLS {
         let lines = || std::fs::read_to_string(&path).map_or(0, |text| text.lines().count());

@@ -67,7 +67,7 @@ async fn send_ten(server: std::net::SocketAddr) -> Result<()> {
 async fn arrived(server: std::net::SocketAddr) -> Result<()> {
     let mut bob = imap::Imap::login(server, BOB, PASSWORD).await?;
     let all = async || (bob.count("INBOX").await.ok()? == LETTERS).then_some(());
-    until("ten letters", seconds(60), all).await?;
+    until("ten letters", seconds(120), all).await?;
     bob.ok("EXAMINE INBOX").await?;
     let sizes = bob.ok("FETCH 1:* (RFC822.SIZE)").await?;
     for line in sizes

@@ -165,3 +165,14 @@ async fn what_comes_before_starttls_is_forgotten() -> Result<()> {
     assert!(!text.contains("250 "), "{text:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn accounts_with_a_known_password_keep_other_machines_out_of_the_cluster() -> Result<()> {
+    let postino = Postino::start().await?;
+    // An address for documentation (RFC 5737): nothing is there, and nothing is asked there.
+    let init = ["cluster", "init", "http://192.0.2.1:2090"];
+    let refused = postino.command(&init).await?;
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("account passwd"), "{refused:?}");
+    Ok(())
+}

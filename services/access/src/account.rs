@@ -321,10 +321,11 @@ impl MailAccount {
         Upload(self.store.append(begin).map_err(StoreError::from))
     }
 
-    /// Follows the account's changes.
-    pub(crate) async fn watch(&self) -> Answer<Incoming<WatchEvent>> {
+    /// Follows the account's changes, from a mod-sequence on if one is known.
+    pub(crate) async fn watch(&self, since: Option<u64>) -> Answer<Incoming<WatchEvent>> {
         let request = v1::WatchRequest {
             account: Some(self.account()),
+            since,
         };
         Ok(Incoming(self.store.watch(request).await?))
     }

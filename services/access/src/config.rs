@@ -1,5 +1,6 @@
 //! Section `[access]`.
 
+use postino_config::SettingError;
 use serde::{Deserialize, Serialize};
 
 use crate::imap::ImapConfig;
@@ -13,4 +14,12 @@ pub struct AccessConfig {
     pub imap: ImapConfig,
     /// POP3.
     pub pop3: Pop3Config,
+}
+
+impl AccessConfig {
+    /// Checks what the types cannot.
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.imap.check()?;
+        self.pop3.check()
+    }
 }

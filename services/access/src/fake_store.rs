@@ -540,6 +540,7 @@ impl MailStore for FakeStore {
                 term: 1,
                 mod_seq,
                 mailboxes: Vec::new(),
+                filed: Vec::new(),
             })
         };
         let events = WatchStream::new(self.events.subscribe()).map(event);

@@ -1,6 +1,6 @@
 //! Section `[ingress]`.
 
-use postino_config::{ByteSize, Duration};
+use postino_config::{ByteSize, Duration, SettingError};
 use postino_smtp::DataLimits;
 use postino_smtp::server::Limits;
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,60 @@ impl Default for IngressConfig {
 }
 
 impl IngressConfig {
+    /// Checks what the types cannot.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let zero = Duration::default();
+        let rules = [
+            // RFC 5321 section 4.5.3.1.7.
+            (
+                self.max_size >= ByteSize::kib(64),
+                "max_size must be 64 KiB at least",
+            ),
+            // Section 4.5.3.1.6, the CRLF included.
+            (
+                self.max_letter_line.get() >= 1000,
+                "max_letter_line must be 1000 octets at least",
+            ),
+            // Section 4.5.3.1.4, the CRLF included.
+            (
+                self.max_command_line.get() >= 512,
+                "max_command_line must be 512 octets at least",
+            ),
+            (self.max_received > 0, "max_received must not be 0"),
+            // Section 4.5.3.1.8.
+            (
+                self.max_recipients >= 100,
+                "max_recipients must be 100 at least",
+            ),
+            (
+                self.max_targets >= self.max_recipients,
+                "max_targets must be max_recipients at least",
+            ),
+            (
+                self.concurrent_recipients > 0,
+                "concurrent_recipients must not be 0",
+            ),
+            (self.max_errors > 0, "max_errors must not be 0"),
+            (
+                self.max_idle_commands > 0,
+                "max_idle_commands must not be 0",
+            ),
+            (
+                self.max_failed_logins > 0,
+                "max_failed_logins must not be 0",
+            ),
+            (self.idle_timeout > zero, "idle_timeout must not be 0"),
+            (self.letter_timeout > zero, "letter_timeout must not be 0"),
+            (self.write_timeout > zero, "write_timeout must not be 0"),
+            (
+                self.hand_over_timeout > zero,
+                "hand_over_timeout must not be 0",
+            ),
+            (self.chunk.get() > 0, "chunk must not be 0"),
+        ];
+        postino_config::check("ingress", &rules)
+    }
+
     /// The limits of the machine.
     pub(crate) fn limits(&self) -> Limits {
         let octets = |size: ByteSize| usize::try_from(size.get()).unwrap_or(usize::MAX);

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use postino_telemetry::Role;
 
+use crate::admin::archive::Format;
+
 /// Where `dev` keeps its data, and where the admin commands look for a running system.
 pub(crate) const DEFAULT_DATA: &str = "postino-data";
 
@@ -53,6 +55,46 @@ pub(crate) enum Command {
     Queue {
         #[command(subcommand)]
         action: QueueAction,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Write an account's mail to files that other programs read.
+    Export {
+        address: String,
+        /// A directory that is empty, or is made.
+        directory: PathBuf,
+        /// How to write it.
+        #[arg(long, value_enum, default_value_t = Format::Maildir)]
+        format: Format,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// File mail from a Maildir, an mbox file, or a tree of either, into an account's mailboxes.
+    /// Repeating it within the hour goes on where it broke off.
+    Import {
+        address: String,
+        path: PathBuf,
+        /// Where the top folder's messages, or those of a single file, go.
+        #[arg(long, value_name = "NAME", default_value = "INBOX")]
+        mailbox: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// All accounts, mail and letters under way, as files of which a cluster can be made again.
+    Backup {
+        #[command(subcommand)]
+        action: BackupAction,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Make a new cluster of a backup, on a store that belongs to none. Letters for other servers are
+    /// held until "queue release".
+    Restore {
+        /// The directory of the backup.
+        directory: PathBuf,
+        /// More nodes of the new cluster: their gRPC endpoints, http://HOST:PORT. They can also join
+        /// later.
+        nodes: Vec<String>,
         #[command(flatten)]
         target: Target,
     },
@@ -212,12 +254,33 @@ pub(crate) enum QueueAction {
     Show { queue_id: String },
     /// Try letters now instead of when they are due: one, or all.
     Retry { queue_id: Option<String> },
+    /// After a restore: let letters for other servers leave.
+    Release,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupAction {
+    /// Take a backup of a running cluster.
+    Create {
+        /// A directory that is empty, or is made.
+        directory: PathBuf,
+    },
+    /// Read a backup back: whether nothing is missing and nothing has changed. Needs no running
+    /// system.
+    Verify {
+        /// The directory of the backup.
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterAction {
-    /// Show the groups of a node.
-    Status,
+    /// Show the nodes, the shards with their replicas, and the moves under way.
+    Status {
+        /// Show it again every second, until interrupted.
+        #[arg(long)]
+        watch: bool,
+    },
     /// Make a cluster of the node that --endpoint or --data names, and take other nodes in.
     /// Repeating it takes in those that are missing.
     Init {
@@ -226,6 +289,52 @@ pub(crate) enum ClusterAction {
         /// Shards that hold mail, fixed for the life of the cluster [default: the node's setting].
         #[arg(long, default_value_t = 0, hide_default_value = true)]
         shards: u32,
+    },
+    /// Let the empty node that --endpoint or --data names join a running cluster. Replicas move to
+    /// it by themselves.
+    Join {
+        /// The gRPC endpoint of any node of the cluster, http://HOST:PORT.
+        cluster: String,
+    },
+    /// Move all replicas off a node; "status --watch" shows how far that is.
+    Drain {
+        /// The number of the node.
+        node: u64,
+        /// Call it off: the node keeps what it has.
+        #[arg(long)]
+        undo: bool,
+        /// Also if fewer nodes remain than a shard should have replicas.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Forget a node that holds no replica any more. Its process can be stopped then.
+    Remove {
+        /// The number of the node.
+        node: u64,
+    },
+    /// Move one replica of a shard from a node to another.
+    Move {
+        /// The number of the shard.
+        shard: u32,
+        /// The number of the node that has it; 0: the shard gets one more replica.
+        from: u64,
+        /// The number of the node that gets it; 0: the shard gets one less.
+        to: u64,
+    },
+    /// Even out replicas and leads over nodes and zones.
+    Rebalance {
+        /// Wait until nothing is left to do.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Compare the replicas of each shard by checksums; exit 1 unless all agree.
+    Verify {
+        /// Only this shard.
+        #[arg(long, value_name = "NUMBER")]
+        shard: Option<u32>,
+        /// Seconds that computing the checksums of a shard may take.
+        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        patience: u64,
     },
 }
 

@@ -1,13 +1,17 @@
 //! What `dev` makes once: a domain with two accounts, and three commands to try them.
 
+use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use postino_client::AdminClient;
 use postino_client::CallError;
+use postino_client::credential::{AuthError, Authenticator, Params};
 use postino_config::AuthConfig;
 use postino_proto::admin::v1::AddDomainRequest;
+use postino_store::cluster::Gate;
 use postino_types::Secret;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::admin::{AdminError, account};
 use crate::ports::Ports;
@@ -37,14 +41,54 @@ pub(crate) async fn make_once(
             })
             .await,
     )?;
+    let params = Params::new(auth);
     for address in ACCOUNTS {
-        match account::add(admin, address, Secret::new(PASSWORD), auth).await {
+        match account::add(admin, address, Secret::new(PASSWORD), &params).await {
             Err(AdminError::Call(error)) => unless_there(Err::<(), _>(error))?,
             other => other?,
         }
     }
     let text = ACCOUNTS.join("\n") + "\n";
     std::fs::write(done, text).map_err(|error| AdminError::Input(error.to_string()))
+}
+
+/// Refuses to take nodes of other machines into a cluster while a demo account has the password
+/// that everybody knows: from there on it is no longer only this machine that can log in.
+pub(crate) fn gate(authenticator: Authenticator) -> Gate {
+    Arc::new(move |endpoint| {
+        let authenticator = authenticator.clone();
+        Box::pin(async move {
+            if is_loopback(&endpoint) {
+                return Ok(());
+            }
+            let password = Secret::new(PASSWORD);
+            for address in ACCOUNTS {
+                let login = authenticator.authenticate(address, &password);
+                match login.await {
+                    Err(AuthError::Rejected) => {}
+                    Err(AuthError::Unavailable(why)) => return Err(Status::unavailable(why)),
+                    Ok(_) => {
+                        return Err(Status::failed_precondition(format!(
+                            "{address} has the password that every demo has: postino account \
+                             passwd {address}, or account remove, comes first"
+                        )));
+                    }
+                }
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Whether a URL names this machine by its loopback address.
+fn is_loopback(endpoint: &str) -> bool {
+    let Ok(uri) = endpoint.parse::<tonic::transport::Uri>() else {
+        return false;
+    };
+    let host = uri.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let address = host.parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn unless_there<T>(outcome: Result<T, CallError>) -> Result<(), CallError> {
@@ -86,4 +130,28 @@ fn commands(ports: &Ports) -> Vec<String> {
         commands.push(format!("curl -sS -u {bob}:{PASSWORD} pop3://{pop3}/1"));
     }
     commands
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_has_a_loopback_address() {
+        for here in [
+            "http://127.0.0.1:2090",
+            "http://[::1]:1",
+            "http://localhost:2090",
+        ] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in [
+            "http://10.0.0.1:2090",
+            "http://[fd00::7]:1",
+            "http://store-0:1",
+            "x y",
+        ] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+    }
 }

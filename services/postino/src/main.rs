@@ -60,12 +60,46 @@ async fn dispatch(command: Command) -> Result<(), Refused> {
         }
         Command::Alias { action, target } => (target.json, admin::alias::run(action, target).await),
         Command::Queue { action, target } => (target.json, admin::queue::run(action, target).await),
+        Command::Export {
+            address,
+            directory,
+            format,
+            target,
+        } => {
+            let json = target.json;
+            let exported = admin::archive::export(&address, &directory, format, target).await;
+            (json, exported)
+        }
+        Command::Import {
+            address,
+            path,
+            mailbox,
+            target,
+        } => {
+            let json = target.json;
+            let imported = admin::archive::import(&address, &path, &mailbox, target).await;
+            (json, imported)
+        }
+        Command::Backup { action, target } => {
+            (target.json, admin::backup::run(action, target).await)
+        }
+        Command::Restore {
+            directory,
+            nodes,
+            target,
+        } => {
+            let json = target.json;
+            let restored = admin::backup::restore(&directory, nodes, target).await;
+            (json, restored)
+        }
         Command::Cluster { action, target } => {
             (target.json, admin::cluster::run(action, target).await)
         }
     };
     done.map_err(|error| {
-        output::refused(json, &error);
+        if !matches!(error, admin::AdminError::Shown) {
+            output::refused(json, &error);
+        }
         Refused
     })
 }

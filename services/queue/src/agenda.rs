@@ -15,6 +15,8 @@ pub struct Agenda {
     times: HashMap<QueueId, u64>,
     /// Letters worked on, with the time noted for them meanwhile.
     working: HashMap<QueueId, Option<u64>>,
+    /// Waiting letters that became due suddenly, and when that was said.
+    asked: HashMap<QueueId, u64>,
     /// All letters due before this time (Unix milliseconds) are here, or were.
     horizon_ms: u64,
     capacity: usize,
@@ -27,6 +29,7 @@ impl Agenda {
             by_time: BTreeSet::new(),
             times: HashMap::new(),
             working: HashMap::new(),
+            asked: HashMap::new(),
             horizon_ms: 0,
             capacity: capacity.max(1),
         }
@@ -44,6 +47,24 @@ impl Agenda {
             Some(noted) => *noted = Some(due_ms),
             None => self.plan(letter, due_ms),
         }
+    }
+
+    /// Notes what the store says of a letter at `now_ms`: it came, or its plan changed. One that is
+    /// suddenly due was asked for by an operator, unless it is new.
+    pub fn told(&mut self, letter: QueueId, due_ms: u64, now_ms: u64) {
+        let known_as_due = self
+            .times
+            .get(&letter)
+            .is_some_and(|&at_ms| at_ms <= due_ms);
+        self.note(letter, due_ms);
+        if due_ms <= now_ms && !known_as_due && self.times.contains_key(&letter) {
+            self.asked.insert(letter, now_ms);
+        }
+    }
+
+    /// When the store said of a letter that was just taken that it is suddenly due.
+    pub fn take_asked(&mut self, letter: QueueId) -> Option<u64> {
+        self.asked.remove(&letter)
     }
 
     /// Notes a letter from a page of the due-time index, whatever the horizon. One that is worked on
@@ -72,6 +93,7 @@ impl Agenda {
         while self.by_time.len() > self.capacity {
             if let Some((last_ms, last)) = self.by_time.pop_last() {
                 self.times.remove(&last);
+                self.asked.remove(&last);
                 // From here on the store has to be asked again.
                 self.horizon_ms = self.horizon_ms.min(last_ms);
             }
@@ -172,6 +194,40 @@ mod tests {
         assert_eq!(agenda.next_due_ms(), None);
         agenda.done(id(1));
         assert_eq!(agenda.take_due(20), Some(id(1)));
+    }
+
+    #[test]
+    fn a_letter_that_is_suddenly_due_was_asked_for_or_is_new() {
+        let mut agenda = agenda(10);
+        agenda.note(id(1), 10);
+        agenda.told(id(1), 10, 20);
+        assert_eq!(agenda.take_due(10), Some(id(1)));
+        assert_eq!(agenda.take_asked(id(1)), None, "known as due");
+        // In work: the word may be of what another part of the letter came to.
+        agenda.told(id(1), 9, 20);
+        agenda.done(id(1));
+        agenda.postpone(id(2), 500);
+        agenda.told(id(2), 10, 20);
+        agenda.note(id(3), 500);
+        agenda.told(id(3), 15, 20);
+        agenda.postpone(id(4), 500);
+        agenda.told(id(4), 400, 20);
+        agenda.told(id(5), 20, 20);
+        agenda.told(id(6), 21, 20);
+        let mut taken = Vec::new();
+        while let Some(letter) = agenda.take_due(500) {
+            taken.push((letter, agenda.take_asked(letter)));
+        }
+        let expected = [
+            (id(1), None),
+            (id(2), Some(20)),
+            (id(3), Some(20)),
+            (id(5), Some(20)),
+            (id(6), None),
+            (id(4), None),
+        ];
+        assert_eq!(taken, expected);
+        assert_eq!(agenda.take_asked(id(2)), None);
     }
 
     #[test]

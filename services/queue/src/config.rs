@@ -1,6 +1,6 @@
 //! Section `[queue]`.
 
-use postino_config::{ByteSize, Duration};
+use postino_config::{ByteSize, Duration, SettingError};
 use serde::{Deserialize, Serialize};
 
 use crate::feedback::Limits;
@@ -23,7 +23,7 @@ pub struct QueueConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_notice: Option<Duration>,
 
-    /// How long a shard's lease holds without renewal; at most 1 minute, as the store has it.
+    /// How long a shard's lease holds without renewal; at most `store.lease_limit`.
     pub lease_ttl: Duration,
     /// How much earlier its holder stops on its own.
     pub lease_margin: Duration,
@@ -45,6 +45,9 @@ pub struct QueueConfig {
     pub active_letters: usize,
     /// Letters filed into local mailboxes at once.
     pub local_deliveries: usize,
+    /// Octets of large letters under way into local mailboxes; each counts for 4 MiB at most, and
+    /// one is always let through.
+    pub local_memory: ByteSize,
     /// How soon a delivery is tried again that failed inside Postino: no leader, no routing.
     pub internal_retry: Duration,
 
@@ -147,6 +150,7 @@ impl Default for QueueConfig {
             waiting_letters: 20_000,
             active_letters: 4_000,
             local_deliveries: 64,
+            local_memory: ByteSize::mib(8),
             internal_retry: Duration::secs(1),
             remote: RemoteConfig::default(),
             settle_letters: 256,
@@ -188,16 +192,11 @@ impl Default for RemoteConfig {
     }
 }
 
-/// A setting of `[queue]` that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("queue.{0}")]
-pub struct QueueConfigError(&'static str);
-
 impl QueueConfig {
     /// Checks every setting; to be called before anything starts.
-    pub fn check(&self) -> Result<(), QueueConfigError> {
+    pub fn check(&self) -> Result<(), SettingError> {
         let zero = Duration::default();
-        let range = [
+        let rules = [
             (self.min_backoff > zero, "min_backoff must not be 0"),
             (
                 self.min_backoff <= self.max_backoff,
@@ -208,10 +207,6 @@ impl QueueConfig {
                 "jitter must be between 0 and 1",
             ),
             (self.lifetime > zero, "lifetime must not be 0"),
-            (
-                self.lease_ttl <= Duration::mins(1),
-                "lease_ttl must be at most 1m",
-            ),
             (
                 self.lease_margin < self.lease_ttl,
                 "lease_margin must be shorter than lease_ttl",
@@ -253,10 +248,7 @@ impl QueueConfig {
                 "remote.connection_letters must not be 0",
             ),
         ];
-        match range.iter().find(|(holds, _)| !holds) {
-            Some((_, what)) => Err(QueueConfigError(what)),
-            None => Ok(()),
-        }
+        postino_config::check("queue", &rules)
     }
 
     /// The schedule of retries.

@@ -44,6 +44,8 @@ pub struct Concurrency {
     failed_cohorts: f64,
     pauses: u32,
     dead_until: Option<Instant>,
+    /// When the last pause began.
+    paused_at: Option<Instant>,
 }
 
 impl Concurrency {
@@ -58,6 +60,7 @@ impl Concurrency {
             failed_cohorts: 0.0,
             pauses: 0,
             dead_until: None,
+            paused_at: None,
         }
     }
 
@@ -74,6 +77,15 @@ impl Concurrency {
     pub fn pause(&self, now: Instant) -> Option<Duration> {
         let left = self.dead_until?.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
+    }
+
+    /// An operator asked at a time for a delivery: a pause that began before that is over, and one
+    /// delivery finds out. A later one stands, since the site was tried in between.
+    pub fn ask(&mut self, asked: Instant, now: Instant) {
+        if self.pause(now).is_some() && self.paused_at.is_some_and(|began| began < asked) {
+            self.dead_until = Some(now);
+            self.pauses = 0;
+        }
     }
 
     /// Learns from a delivery that ended at `now`; `running` counts the deliveries that ran,
@@ -113,6 +125,7 @@ impl Concurrency {
         let probed = self.dead_until.is_some();
         if probed || self.failed_cohorts > f64::from(self.limits.failed_cohorts) - 1e-6 {
             self.dead_until = Some(now + self.next_pause());
+            self.paused_at = Some(now);
             (self.failed_cohorts, self.failures) = (0.0, 0.0);
         } else if self.failures > 1.0 - 1e-6 {
             self.failures = 0.0;
@@ -203,6 +216,28 @@ mod tests {
         assert_eq!(site.window(now), 1);
         feed(&mut site, Signal::Failed, 1, now);
         assert_eq!(site.window(now), 0);
+    }
+
+    #[test]
+    fn an_operator_ends_a_pause_that_began_before() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut site = Concurrency::new(limits());
+        site.ask(start, start);
+        assert_eq!((site.window(start), site.pause(start)), (3, None));
+        feed(&mut site, Signal::Failed, 3, start);
+        site.ask(start, start + second);
+        assert_eq!(
+            site.pause(start + second),
+            Some(9 * second),
+            "a later pause"
+        );
+        site.ask(start + second, start + second);
+        let now = start + second;
+        assert_eq!((site.window(now), site.pause(now)), (1, None), "one probe");
+        site.learn(Signal::Failed, 1, now);
+        site.ask(start + second, now + second);
+        assert_eq!(site.pause(now + second), Some(9 * second), "it was tried");
     }
 
     #[test]

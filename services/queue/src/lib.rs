@@ -10,11 +10,13 @@
 //! Deliveries into mailboxes happen exactly once; deliveries to other servers at least once: if the
 //! process or the connection is lost between the final dot and our commit, the letter is sent again.
 //!
-//! Eight-bit letters are sent as they are also to servers that do not offer 8BITMIME, as is common
-//! practice; RFC 6152 section 3 would have them converted or returned.
+//! An eight-bit letter never goes as it is to a server that does not offer 8BITMIME (RFC 6152
+//! section 3): it is converted. One that cannot be, since it is signed, say, goes to the next host, and
+//! if none takes it, back to its sender.
 
 pub mod agenda;
-pub mod clients;
+pub mod asked;
+mod clients;
 mod config;
 pub mod feedback;
 mod group;
@@ -37,6 +39,6 @@ mod sites;
 pub mod state;
 mod work;
 
-pub use config::{QueueConfig, QueueConfigError, RemoteConfig, Starttls};
+pub use config::{QueueConfig, RemoteConfig, Starttls};
 pub use run::{Clients, DeliveryQueue, QueueError};
 pub use service::QueueService;

@@ -6,26 +6,61 @@ use std::time::Duration;
 
 use postino_proto::store::v1::{DeliverBegin, DeliverStatus, DeliverTarget, Letter};
 use postino_types::{EnhancedStatus, Reply};
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
 use crate::outcome::Attempted;
 use crate::ports::{CallError, Store};
+use crate::sites::Postponed;
 use crate::work::GroupEnd;
 
 /// Files letters.
 pub(crate) struct Local {
     store: Arc<dyn Store>,
     permits: Semaphore,
+    memory: Memory,
     retry: Duration,
 }
 
+/// A bound on what letters under way take: a large one flows through windows of some MiB at both
+/// ends, whatever its size.
+struct Memory {
+    /// In KiB.
+    room: Semaphore,
+    all: u32,
+}
+
+/// What a letter takes at most while it flows.
+const WINDOWS: u64 = 4 << 20;
+/// Letters up to this size are not counted: they must not wait behind a large one.
+const SMALL: u64 = 256 << 10;
+
+impl Memory {
+    fn new(octets: u64) -> Self {
+        let all = u32::try_from(octets >> 10).unwrap_or(u32::MAX).max(1);
+        Self {
+            room: Semaphore::new(usize::try_from(all).unwrap_or(usize::MAX)),
+            all,
+        }
+    }
+
+    async fn take(&self, octets: u64) -> Result<Option<SemaphorePermit<'_>>, AcquireError> {
+        if octets <= SMALL {
+            return Ok(None);
+        }
+        let share = u32::try_from(octets.min(WINDOWS) >> 10).unwrap_or(u32::MAX);
+        let taken = self.room.acquire_many(share.min(self.all)).await?;
+        Ok(Some(taken))
+    }
+}
+
 impl Local {
-    /// Files up to `at_once` letters at once; what fails inside the cluster is postponed by about
+    /// Files up to `at_once` letters and `memory` octets at once; what fails inside the cluster is postponed by about
     /// `retry`.
-    pub(crate) fn new(store: Arc<dyn Store>, at_once: usize, retry: Duration) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, at_once: usize, memory: u64, retry: Duration) -> Self {
         Self {
             store,
             permits: Semaphore::new(at_once),
+            memory: Memory::new(memory),
             retry,
         }
     }
@@ -37,8 +72,12 @@ impl Local {
         shard: u32,
         recipients: &[u32],
     ) -> GroupEnd {
+        // The memory first: a large letter that waits must not hold up the small ones.
+        let Ok(_memory) = self.memory.take(letter.size).await else {
+            return GroupEnd::postponed(Postponed::briefly(self.retry));
+        };
         let Ok(_permit) = self.permits.acquire().await else {
-            return GroupEnd::postponed(self.retry);
+            return GroupEnd::postponed(Postponed::briefly(self.retry));
         };
         let begin = DeliverBegin {
             shard,
@@ -68,7 +107,8 @@ impl Local {
             // No leader for the moment: not the letter's fault, and no attempt of its count.
             Err(error @ (CallError::Unavailable(_) | CallError::LeaseLost)) => {
                 tracing::debug!(queue_id = letter.queue_id, %error, "not filed yet");
-                GroupEnd::postponed(self.retry.mul_f64(1.0 + 2.0 * fastrand::f64()))
+                let wait = self.retry.mul_f64(1.0 + 2.0 * fastrand::f64());
+                GroupEnd::postponed(Postponed::briefly(wait))
             }
         }
     }

@@ -9,7 +9,7 @@ use postino_message::{Limits, Scanner, deliver, return_path_field};
 use postino_proto::mail::v1::{Envelope, Origin, Recipient, ReturnContent, TraceContext};
 use postino_proto::store::v1::{Letter, NewLetter};
 use postino_telemetry::propagate::{self, RemoteSpan};
-use postino_types::{Domain, EmailAddress, QueueId, Reply, ReversePath};
+use postino_types::{Domain, EmailAddress, EnhancedStatus, QueueId, Reply, ReversePath};
 
 use crate::metrics::{Metrics, Notified};
 use crate::outcome::{Attempted, Decision, status_of};
@@ -154,7 +154,7 @@ impl Notifier {
                 },
                 status: status_of(&reported.attempted.reply, reported.decision),
                 remote_mta: non_empty(&reported.attempted.remote),
-                diagnostic: non_empty(&reported.attempted.reply),
+                diagnostic: non_empty(diagnostic(reported.attempted)),
                 last_attempt: Some(seconds(facts.now_ms)),
             })
             .collect();
@@ -181,10 +181,15 @@ impl Notifier {
     ) -> Option<NewLetter> {
         // On the same shard: the same commit spools it.
         let id = QueueId::mint(about.shard(), now_ms, fastrand::u64(..))?;
+        let mut scanner = Scanner::new(Limits::default());
+        scanner.feed(&message);
+        let structure = scanner.finish();
+        let message_id = structure.message_id().unwrap_or_default();
         let span = tracing::info_span!(
             parent: None,
             "create mail.dsn",
             mail.queue_id = %id,
+            email.message_id = message_id,
             mail.recipients = recipients.len(),
             mail.size = message.len(),
         );
@@ -192,10 +197,8 @@ impl Notifier {
         let (traceparent, tracestate) = propagate::span_to_record(&span);
         let is_local = recipients.iter().any(|recipient| recipient.local.is_some());
         let email = is_local.then(|| {
-            let mut scanner = Scanner::new(Limits::default());
-            scanner.feed(&message);
             let return_path = return_path_field(&ReversePath::Null);
-            deliver(&scanner.finish(), b"", return_path.as_bytes()).into()
+            deliver(&structure, b"", return_path.as_bytes()).into()
         });
         tracing::info!(queue_id = %id, about = %about, "notification made");
         Some(NewLetter {
@@ -207,6 +210,7 @@ impl Notifier {
                     ingress: self.hostname.to_string(),
                     ..Origin::default()
                 }),
+                message_id,
                 ..Envelope::default()
             }),
             message: message.into(),
@@ -258,6 +262,24 @@ fn non_empty(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
+/// What is told of an attempt: a server's reply as it is, our own words without the code that only
+/// stands for a reply in them.
+fn diagnostic(attempted: &Attempted) -> &str {
+    let reply = attempted.reply.as_str();
+    if !attempted.remote.is_empty() {
+        return reply;
+    }
+    let is_code = |word: &str| word.len() == 3 && word.bytes().all(|b| b.is_ascii_digit());
+    let is_status = |word: &str| word.parse::<EnhancedStatus>().is_ok();
+    match reply.split_once(' ') {
+        Some((code, rest)) if is_code(code) => match rest.split_once(' ') {
+            Some((status, words)) if is_status(status) => words,
+            _ => rest,
+        },
+        _ => reply,
+    }
+}
+
 fn seconds(millis: u64) -> i64 {
     i64::try_from(millis / 1000).unwrap_or(i64::MAX)
 }
@@ -291,6 +313,26 @@ fn header_of(octets: Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_own_words_are_told_without_a_code() {
+        for (reply, remote, expected) in [
+            ("451 4.4.1 cannot connect", "mx", "451 4.4.1 cannot connect"),
+            ("451 4.4.1 cannot connect", "", "cannot connect"),
+            ("451 cannot connect", "", "cannot connect"),
+            ("cannot connect", "", "cannot connect"),
+            ("451", "", "451"),
+            ("", "", ""),
+        ] {
+            let attempted = Attempted {
+                recipient: 0,
+                outcome: crate::outcome::Outcome::Temporary,
+                reply: reply.to_owned(),
+                remote: remote.to_owned(),
+            };
+            assert_eq!(diagnostic(&attempted), expected);
+        }
+    }
 
     #[test]
     fn a_header_is_whole_lines() {

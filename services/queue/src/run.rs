@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use postino_client::{Channels, QueueClient};
+use postino_config::SettingError;
 use postino_net::{ClientTls, ClientTlsError, Shutdown};
 use postino_telemetry::{Registry, Role, role};
 use postino_types::Domain;
@@ -12,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{QueueConfig, QueueConfigError};
+use crate::config::QueueConfig;
 use crate::leases::{Leases, Work};
 use crate::local::Local;
 use crate::metrics::Metrics;
@@ -42,7 +43,7 @@ pub struct Clients {
 pub enum QueueError {
     /// A setting makes no sense.
     #[error(transparent)]
-    Config(#[from] QueueConfigError),
+    Config(#[from] SettingError),
     /// Our host name is no name that EHLO can give.
     #[error("the host name cannot be used in EHLO")]
     Hostname,
@@ -100,10 +101,16 @@ impl DeliveryQueue {
             config: config.remote.clone(),
             terms: config.terms(),
             retry,
+            schedule: config.schedule(),
             metrics: metrics.clone(),
         });
         let desk = Arc::new(Desk {
-            local: Local::new(Arc::clone(&store), config.local_deliveries, retry),
+            local: Local::new(
+                Arc::clone(&store),
+                config.local_deliveries,
+                config.local_memory.get(),
+                retry,
+            ),
             remote: Arc::clone(&remote),
             notifier: Notifier {
                 store: Arc::clone(&store),

@@ -134,7 +134,7 @@ async fn commit(store: &dyn Store, lease: &Lease, settings: SettleSettings, batc
 }
 
 /// Settles until the store answers or the lease ends. Recording an outcome twice is harmless: the
-/// store does not touch a settled recipient, and a repeated deferral names the same time.
+/// store does not touch a settled recipient, and knows a deferral by the number of its attempt.
 async fn submit(
     store: &dyn Store,
     lease: &Lease,

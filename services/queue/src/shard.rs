@@ -1,5 +1,6 @@
 //! Working one shard under its lease: what is due is started, what ends is planned again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +8,12 @@ use futures::StreamExt;
 use postino_proto::store::v1::{DueLetter, FollowRequest, ListDueRequest};
 use postino_types::QueueId;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::agenda::Agenda;
+use crate::asked::Asked;
 use crate::lease::Lease;
 use crate::ports::{CallError, Store};
 use crate::schedule::millis;
@@ -73,6 +75,7 @@ pub(crate) async fn work_shard(
         reader,
         agenda: Agenda::new(settings.waiting),
         letters: JoinSet::new(),
+        tasks: HashMap::new(),
         counted: (0, 0),
     };
     shard.run(events, &leave).await;
@@ -98,14 +101,16 @@ struct Shard {
     settler: Settler,
     reader: Arc<Reader>,
     agenda: Agenda,
-    letters: JoinSet<(QueueId, Next)>,
+    letters: JoinSet<Next>,
+    /// Which letter each task of `letters` works on: one that panics cannot say it itself.
+    tasks: HashMap<task::Id, QueueId>,
     /// What the gauges were told: waiting and working letters.
     counted: (i64, i64),
 }
 
 impl Shard {
     async fn run(&mut self, mut events: mpsc::Receiver<News>, leave: &CancellationToken) {
-        let mut listing: Option<tokio::task::JoinHandle<Option<Listed>>> = None;
+        let mut listing: Option<task::JoinHandle<Option<Listed>>> = None;
         let mut list_again = Instant::now();
         // After a failure, not at once.
         let mut list_not_before = list_again;
@@ -126,10 +131,11 @@ impl Shard {
                 () = sleep_until(list_again) => {}
                 // Room for another letter may be made by another shard.
                 () = sleep(Duration::from_millis(50)), if room == Room::Full => {}
-                Some(ended) = self.letters.join_next() => self.ended(ended),
+                Some(ended) = self.letters.join_next_with_id() => self.ended(ended),
                 Some(news) = events.recv() => match news {
                     News::Letters(letters) => {
-                        parsed(&letters).for_each(|(id, due_ms)| self.agenda.note(id, due_ms));
+                        let now = now_ms();
+                        parsed(&letters).for_each(|(id, due_ms)| self.agenda.told(id, due_ms, now));
                     }
                     News::Gap => list_again = Instant::now(),
                 },
@@ -163,34 +169,39 @@ impl Shard {
             let Some(id) = self.agenda.take_due(now_ms()) else {
                 break;
             };
+            let asked = self.agenda.take_asked(id).map(Asked::at);
             let (desk, lease) = (Arc::clone(&self.desk), self.lease.clone());
             let settler = self.settler.clone();
-            self.letters
-                .spawn(postino_telemetry::in_current_role(async move {
-                    let next = desk.work(id, &lease, &settler).await;
-                    drop(permit);
-                    (id, next)
-                }));
+            let work = postino_telemetry::in_current_role(async move {
+                let next = desk.work(id, asked, &lease, &settler).await;
+                drop(permit);
+                next
+            });
+            let task = self.letters.spawn(work).id();
+            self.tasks.insert(task, id);
         }
         Room::Free
     }
 
-    fn ended(&mut self, ended: Result<(QueueId, Next), tokio::task::JoinError>) {
-        match ended {
-            Ok((id, next)) => {
-                self.agenda.done(id);
-                match next {
-                    Next::Done => {}
-                    Next::Scheduled(at_ms) => self.agenda.note(id, at_ms),
-                    Next::Postponed(at_ms) => self.agenda.postpone(id, at_ms),
-                }
+    fn ended(&mut self, ended: Result<(task::Id, Next), JoinError>) {
+        let (task, next) = match ended {
+            Ok((task, next)) => (task, Ok(next)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let Some(id) = self.tasks.remove(&task) else {
+            return;
+        };
+        self.agenda.done(id);
+        match next {
+            Ok(Next::Done) => {}
+            Ok(Next::Scheduled(at_ms)) => self.agenda.note(id, at_ms),
+            Ok(Next::Postponed(at_ms)) => self.agenda.postpone(id, at_ms),
+            // What had no outcome recorded is due in the store as before, and is tried again.
+            Err(error) => {
+                tracing::error!(queue_id = %id, %error, "the work on a letter broke off");
+                let wait = millis(self.desk.schedule.min_backoff);
+                self.agenda.postpone(id, now_ms().saturating_add(wait));
             }
-            Err(error) if error.is_panic() => {
-                // Which letter it was is not known here; it stays marked as worked on, and comes up
-                // again under the shard's next lease.
-                tracing::error!(%error, "the work on a letter broke off");
-            }
-            Err(_) => {}
         }
     }
 
@@ -201,7 +212,7 @@ impl Shard {
         Instant::now() >= list_again || (half_empty && near)
     }
 
-    fn list(&mut self) -> tokio::task::JoinHandle<Option<Listed>> {
+    fn list(&mut self) -> task::JoinHandle<Option<Listed>> {
         let until_ms = now_ms().saturating_add(millis(self.settings.horizon));
         let from_ms = self.agenda.horizon_ms();
         // Events that come while the index is read must not be taken for distant ones.
@@ -276,7 +287,7 @@ async fn until_ms(due_ms: Option<u64>) {
     }
 }
 
-async fn finished(listing: &mut Option<tokio::task::JoinHandle<Option<Listed>>>) -> Option<Listed> {
+async fn finished(listing: &mut Option<task::JoinHandle<Option<Listed>>>) -> Option<Listed> {
     match listing {
         Some(listing) => listing.await.ok().flatten(),
         None => std::future::pending().await,

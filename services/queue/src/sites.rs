@@ -4,10 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use postino_types::{EnhancedStatus, Reply};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
+use crate::asked::Asked;
 use crate::feedback::{Concurrency, Limits, Signal};
+use crate::work::now_ms;
 
 /// A site without work is forgotten after this time, and with it what was learnt.
 const FORGET: Duration = Duration::from_secs(600);
@@ -15,9 +18,37 @@ const FORGET: Duration = Duration::from_secs(600);
 /// How long a letter stays away from a site with a full waiting room.
 const FULL: Duration = Duration::from_secs(5);
 
-/// The site takes no letter now: it is dead for the moment, or too many letters wait for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Postponed(pub(crate) Duration);
+/// No attempt is made now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Postponed {
+    /// There may be one after this time.
+    pub(crate) wait: Duration,
+    /// What is said of a letter that waits longer than a moment: what the site last failed with.
+    pub(crate) reason: Option<Reply>,
+}
+
+impl Postponed {
+    /// Only for a moment, for a reason that is not the site's: something inside the cluster, or too
+    /// many letters that wait.
+    pub(crate) fn briefly(wait: Duration) -> Self {
+        Self { wait, reason: None }
+    }
+
+    /// Because the site is dead for now.
+    fn paused(wait: Duration, last: &str) -> Self {
+        let text = format!("the site is left alone for a while, after: {last}");
+        let reason = Some(Reply::new(451, EnhancedStatus::temporary(4, 1), text));
+        Self { wait, reason }
+    }
+
+    /// By the process that works the site, which does not say why.
+    pub(crate) fn elsewhere(wait: Duration) -> Self {
+        match wait > FULL {
+            true => Self::paused(wait, "failures that another process saw"),
+            false => Self::briefly(wait),
+        }
+    }
+}
 
 /// Settings of [`Sites`].
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +80,8 @@ struct State<C> {
     waiting: VecDeque<oneshot::Sender<Result<Turn<C>, Postponed>>>,
     idle: Vec<(Instant, C)>,
     used: Instant,
+    /// Why the last host of the site took no part.
+    last_failure: String,
 }
 
 /// A delivery's place among those that run at a site; dropping it lets the next one in.
@@ -73,18 +106,25 @@ impl<C> Sites<C> {
         }
     }
 
-    /// Waits for a place at a site, in order of arrival.
-    pub(crate) async fn enter(&self, name: &str) -> Result<Slot<C>, Postponed> {
+    /// Waits for a place at a site, in order of arrival. A letter that an operator asked for ends
+    /// the site's pause.
+    pub(crate) async fn enter(
+        &self,
+        name: &str,
+        asked: Option<Asked>,
+    ) -> Result<Slot<C>, Postponed> {
         let site = self.site(name);
-        let waiting = site.ask(self.settings.waiting);
+        let waiting = site.ask(self.settings.waiting, asked);
         let turn = match waiting {
             Ask::Now => Turn { site },
             Ask::Postponed(postponed) => return Err(postponed),
             // The sender is only dropped with the site, which we hold.
-            Ask::Wait(turn) => turn.await.unwrap_or(Err(Postponed(FULL)))?,
+            Ask::Wait(turn) => turn
+                .await
+                .unwrap_or_else(|_| Err(Postponed::briefly(FULL)))?,
         };
         let connection = Arc::clone(&self.all).acquire_owned().await;
-        let connection = connection.map_err(|_| Postponed(FULL))?;
+        let connection = connection.map_err(|_| Postponed::briefly(FULL))?;
         Ok(Slot {
             turn,
             _connection: connection,
@@ -148,7 +188,16 @@ impl<C> State<C> {
             waiting: VecDeque::new(),
             idle: Vec::new(),
             used: Instant::now(),
+            last_failure: String::new(),
         }
+    }
+}
+
+impl<C> State<C> {
+    /// Whether and why nobody is let in.
+    fn postponed(&self, now: Instant) -> Option<Postponed> {
+        let pause = self.concurrency.pause(now)?;
+        Some(Postponed::paused(pause, &self.last_failure))
     }
 }
 
@@ -157,19 +206,23 @@ impl<C> Site<C> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ask(&self, room: usize) -> Ask<C> {
+    fn ask(&self, room: usize, asked: Option<Asked>) -> Ask<C> {
         let now = Instant::now();
         let mut state = self.lock();
         state.used = now;
-        if let Some(pause) = state.concurrency.pause(now) {
-            return Ask::Postponed(Postponed(pause));
+        if let Some(asked) = asked {
+            let asked = asked.instant(now_ms(), now);
+            state.concurrency.ask(asked, now);
+        }
+        if let Some(postponed) = state.postponed(now) {
+            return Ask::Postponed(postponed);
         }
         if state.waiting.is_empty() && state.running < state.concurrency.window(now) {
             state.running += 1;
             return Ask::Now;
         }
         if state.waiting.len() >= room {
-            return Ask::Postponed(Postponed(FULL));
+            return Ask::Postponed(Postponed::briefly(FULL));
         }
         let (sender, receiver) = oneshot::channel();
         state.waiting.push_back(sender);
@@ -181,15 +234,15 @@ impl<C> Site<C> {
         loop {
             let now = Instant::now();
             let mut state = self.lock();
-            let pause = state.concurrency.pause(now);
-            if pause.is_none() && state.running >= state.concurrency.window(now) {
+            let postponed = state.postponed(now);
+            if postponed.is_none() && state.running >= state.concurrency.window(now) {
                 return;
             }
             let Some(next) = state.waiting.pop_front() else {
                 return;
             };
-            let message = match pause {
-                Some(pause) => Err(Postponed(pause)),
+            let message = match postponed {
+                Some(postponed) => Err(postponed),
                 None => {
                     state.running += 1;
                     Ok(Turn {
@@ -210,6 +263,12 @@ impl<C> Slot<C> {
         let mut state = self.turn.site.lock();
         let running = state.running;
         state.concurrency.learn(signal, running, Instant::now());
+    }
+
+    /// Tells the site that no host of it took part, and why.
+    pub(crate) fn failed(&self, reply: &Reply) {
+        self.turn.site.lock().last_failure = reply.to_string();
+        self.learn(Signal::Failed);
     }
 
     /// An unused connection that fits, the one used last first.
@@ -272,13 +331,13 @@ mod tests {
     #[tokio::test]
     async fn a_site_lets_in_as_many_as_it_takes_and_then_in_order() {
         let sites = sites(2, 10);
-        let first = slot(sites.enter("a").now_or_never());
-        let _second = slot(sites.enter("a").now_or_never());
-        let mut third = Box::pin(sites.enter("a"));
-        let mut fourth = Box::pin(sites.enter("a"));
+        let first = slot(sites.enter("a", None).now_or_never());
+        let _second = slot(sites.enter("a", None).now_or_never());
+        let mut third = Box::pin(sites.enter("a", None));
+        let mut fourth = Box::pin(sites.enter("a", None));
         assert!((&mut third).now_or_never().is_none());
         assert!((&mut fourth).now_or_never().is_none());
-        slot(sites.enter("b").now_or_never());
+        slot(sites.enter("b", None).now_or_never());
         drop(first);
         assert!((&mut fourth).now_or_never().is_none(), "third comes first");
         drop(slot(third.now_or_never()));
@@ -288,49 +347,77 @@ mod tests {
     #[tokio::test]
     async fn one_who_gives_up_waiting_does_not_take_the_place_along() {
         let sites = sites(1, 10);
-        let first = slot(sites.enter("a").now_or_never());
-        let mut gone = Box::pin(sites.enter("a"));
+        let first = slot(sites.enter("a", None).now_or_never());
+        let mut gone = Box::pin(sites.enter("a", None));
         assert!((&mut gone).now_or_never().is_none());
-        let mut stays = Box::pin(sites.enter("a"));
+        let mut stays = Box::pin(sites.enter("a", None));
         assert!((&mut stays).now_or_never().is_none());
         drop(gone);
         drop(first);
         // Granted, and dropped before it is looked at.
         drop(stays);
-        slot(sites.enter("a").now_or_never());
+        slot(sites.enter("a", None).now_or_never());
     }
 
     #[tokio::test]
     async fn a_dead_site_sends_everybody_away() {
         let sites = sites(1, 10);
-        let first = slot(sites.enter("a").now_or_never());
-        let mut second = Box::pin(sites.enter("a"));
+        let first = slot(sites.enter("a", None).now_or_never());
+        let mut second = Box::pin(sites.enter("a", None));
         assert!((&mut second).now_or_never().is_none());
-        first.learn(Signal::Failed);
+        first.failed(&Reply::plain(421, "not today"));
         drop(first);
-        assert!(matches!(second.now_or_never(), Some(Err(Postponed(_)))));
-        assert!(matches!(
-            sites.enter("a").now_or_never(),
-            Some(Err(Postponed(_)))
-        ));
+        let why = "451 4.4.1 the site is left alone for a while, after: 421 not today";
+        for entered in [second.now_or_never(), sites.enter("a", None).now_or_never()] {
+            let Some(Err(postponed)) = entered else {
+                panic!("let in");
+            };
+            let reason = postponed.reason.map(|reply| reply.to_string());
+            assert_eq!(reason.as_deref(), Some(why));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_operator_ends_the_pause() {
+        let sites = sites(5, 10);
+        let asked_before = Some(Asked::at(now_ms() - 10_000));
+        for _ in 0..5 {
+            slot(sites.enter("a", None).now_or_never()).failed(&Reply::plain(421, "x"));
+        }
+        let refused = sites.enter("a", asked_before).now_or_never();
+        assert!(matches!(refused, Some(Err(_))), "the pause began later");
+        let asked_later = Some(Asked::at(now_ms() + 10_000));
+        let probe = slot(sites.enter("a", asked_later).now_or_never());
+        let mut second = Box::pin(sites.enter("a", None));
+        assert!((&mut second).now_or_never().is_none(), "one finds out");
+        probe.learn(Signal::Answered);
+        drop(probe);
+        slot(second.now_or_never());
+    }
+
+    #[test]
+    fn a_peer_gives_no_reason_but_a_long_wait_has_one() {
+        assert_eq!(Postponed::elsewhere(FULL), Postponed::briefly(FULL));
+        let paused = Postponed::elsewhere(FULL * 2);
+        assert_eq!(paused.wait, FULL * 2);
+        assert!(paused.reason.is_some());
     }
 
     #[tokio::test]
     async fn a_full_waiting_room_postpones() {
         let sites = sites(1, 1);
-        let _first = slot(sites.enter("a").now_or_never());
-        let mut second = Box::pin(sites.enter("a"));
+        let _first = slot(sites.enter("a", None).now_or_never());
+        let mut second = Box::pin(sites.enter("a", None));
         assert!((&mut second).now_or_never().is_none());
-        assert!(matches!(
-            sites.enter("a").now_or_never(),
-            Some(Err(Postponed(FULL)))
-        ));
+        let third = sites.enter("a", None).now_or_never();
+        let postponed = third.and_then(Result::err);
+        assert_eq!(postponed, Some(Postponed::briefly(FULL)));
     }
 
     #[tokio::test]
     async fn connections_are_used_again_while_they_are_young() {
         let sites = sites(2, 1);
-        let first = slot(sites.enter("a").now_or_never());
+        let first = slot(sites.enter("a", None).now_or_never());
         first.keep(7);
         first.keep(8);
         assert_eq!(first.take_idle(|&connection| connection != 8), Some(7));

@@ -9,6 +9,7 @@
 //! | pending | failed for good, or expired | bounced, with its notification | `Spool/Settle` |
 //! | pending | an operator asks | pending, due at once | `Spool/RetryNow` |
 //! | pending | postponed | pending, unchanged | none: a plan in the holder's memory |
+//! | pending | postponed by a dead site, nothing said so far | as one that failed for now, with the site's last reply | `Spool/Settle` |
 //! | pending | filed in the mailbox, not settled | pending | none here: `MailStore/Deliver` left its dedupe row |
 //! | delivered, bounced | anything | unchanged | none: a settled recipient is never touched again |
 //!

@@ -1,10 +1,11 @@
 //! One letter: its due recipients are tried in groups, and the outcomes recorded.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use postino_proto::mail::v1::Recipient;
 use postino_proto::store::v1::{
     Bounced, Deferred, Delivered, Letter, LetterOutcome, RecipientOutcome, recipient_outcome,
@@ -12,6 +13,7 @@ use postino_proto::store::v1::{
 use postino_types::{EnhancedStatus, QueueId, Reply};
 use tracing::{Instrument, Span};
 
+use crate::asked::Asked;
 use crate::group::{Group, groups, later, recipient};
 use crate::lease::Lease;
 use crate::local::Local;
@@ -22,6 +24,7 @@ use crate::ports::Store;
 use crate::remote::Remote;
 use crate::schedule::{History, Notice, Schedule, millis};
 use crate::settle::{NotSettled, Settler};
+use crate::sites::Postponed;
 use crate::state::{Commit, Event, State};
 
 /// Retries that start this soon after acceptance belong to the letter's own trace.
@@ -32,9 +35,8 @@ const ONE_TRACE_MS: u64 = 15 * 60 * 1000;
 pub(crate) struct GroupEnd {
     /// Results of the recipients that were tried.
     pub(crate) results: Vec<Attempted>,
-    /// No attempt was made for the others; there may be one after this time. Nothing is recorded
-    /// of them.
-    pub(crate) postponed: Option<Duration>,
+    /// No attempt was made for the others.
+    pub(crate) postponed: Option<Postponed>,
 }
 
 impl GroupEnd {
@@ -47,11 +49,23 @@ impl GroupEnd {
     }
 
     /// None was tried.
-    pub(crate) fn postponed(wait: Duration) -> Self {
+    pub(crate) fn postponed(postponed: Postponed) -> Self {
         Self {
             results: Vec::new(),
-            postponed: Some(wait),
+            postponed: Some(postponed),
         }
+    }
+
+    /// Whether none was tried.
+    pub(crate) fn is_postponed(&self) -> bool {
+        self.results.is_empty() && self.postponed.is_some()
+    }
+
+    /// Whether a recipient was tried.
+    fn tried(&self, recipient: u32) -> bool {
+        self.results
+            .iter()
+            .any(|result| result.recipient == recipient)
     }
 }
 
@@ -92,8 +106,14 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 impl Desk {
-    /// Works a letter once.
-    pub(crate) async fn work(&self, id: QueueId, lease: &Lease, settler: &Settler) -> Next {
+    /// Works a letter once; `asked` if an operator may have asked for that.
+    pub(crate) async fn work(
+        &self,
+        id: QueueId,
+        asked: Option<Asked>,
+        lease: &Lease,
+        settler: &Settler,
+    ) -> Next {
         let letter = match self.store.letter(id).await {
             Ok(Some(letter)) => letter,
             Ok(None) => return Next::Done,
@@ -106,12 +126,13 @@ impl Desk {
         let job = Job {
             id,
             letter: &letter,
+            asked,
             lease,
             settler,
         };
         let mut ends: FuturesUnordered<_> = groups(&letter, now)
             .into_iter()
-            .map(|group| self.group(&job, group))
+            .map(|group| self.group_alone(&job, group))
             .collect();
         let mut next = later(&letter, now);
         while let Some(end) = ends.next().await {
@@ -120,8 +141,22 @@ impl Desk {
         next
     }
 
+    /// Tries one group. If that panics, the other groups must not go with it: an outcome that is being
+    /// recorded would be forgotten here, and its recipients tried, and their sender told, again.
+    async fn group_alone(&self, job: &Job<'_>, group: Group) -> Next {
+        let attempt = AssertUnwindSafe(self.group(job, group)).catch_unwind();
+        attempt.await.unwrap_or_else(|_| {
+            tracing::error!(queue_id = %job.id, "the work on a part of a letter broke off");
+            Next::Postponed(now_ms() + millis(self.schedule.min_backoff))
+        })
+    }
+
     /// Tries one group and records its outcome, under its own span.
     async fn group(&self, job: &Job<'_>, group: Group) -> Next {
+        if job.letter.remote_held && matches!(group, Group::Remote { .. }) {
+            // Nor does its time run out. Whoever releases it has the queue told.
+            return Next::Postponed(now_ms() + millis(self.schedule.min_backoff));
+        }
         let span = attempt_span(job, &group);
         let attempt = async {
             let mut end = self.attempt(job, &group).await;
@@ -131,19 +166,23 @@ impl Desk {
                 end.results.extend(expired);
                 end.postponed = None;
             }
-            let postponed = match end.postponed {
-                Some(wait) => Next::Postponed(now_ms() + millis(wait).max(1)),
+            let now = now_ms();
+            let postponed = match &end.postponed {
+                Some(postponed) => Next::Postponed(now + millis(postponed.wait).max(1)),
                 None => Next::Done,
             };
+            let suspended = suspended(job.letter, group.recipients(), &end, now);
             if end.results.is_empty() {
                 Span::current().record("mail.outcome", "postponed");
+            }
+            if end.results.is_empty() && suspended.is_empty() {
                 return postponed;
             }
-            let results = end.results;
-            results
+            end.results
                 .iter()
                 .for_each(|result| self.metrics.attempted(group.to(), result.outcome));
-            self.conclude(job, &results).await.earlier(postponed)
+            let ended = self.conclude(job, end.results, suspended).await;
+            ended.earlier(postponed)
         };
         attempt.instrument(span).await
     }
@@ -156,7 +195,7 @@ impl Desk {
             Group::Remote { domain, recipients } => {
                 let tenure = &job.lease.tenure;
                 self.remote
-                    .deliver(job.id, job.letter, domain, recipients, tenure)
+                    .deliver(job.id, job.letter, domain, recipients, tenure, job.asked)
                     .await
             }
             Group::Broken { recipients } => {
@@ -182,7 +221,6 @@ impl Desk {
         if now_ms() < self.schedule.expiry_ms(accepted_ms) {
             return None;
         }
-        let tried = |index: &&u32| end.results.iter().any(|result| result.recipient == **index);
         let result = |&recipient: &u32| {
             let last = letter
                 .recipients
@@ -201,20 +239,29 @@ impl Desk {
         Some(
             recipients
                 .iter()
-                .filter(|index| !tried(index))
+                .filter(|index| !end.tried(**index))
                 .map(result)
                 .collect(),
         )
     }
 
-    /// Decides what the results mean and records it.
-    async fn conclude(&self, job: &Job<'_>, results: &[Attempted]) -> Next {
+    /// Decides what the results mean and records it, and what is decided of others.
+    async fn conclude(
+        &self,
+        job: &Job<'_>,
+        mut results: Vec<Attempted>,
+        decided: Vec<(Attempted, Decision)>,
+    ) -> Next {
         let now = now_ms();
         let mut decisions: Vec<Decision> = results
             .iter()
             .map(|result| self.decision(job.letter, result, now))
             .collect();
-        let notifications = match self.notifications(job, results, &decisions, now).await {
+        for (result, decision) in decided {
+            results.push(result);
+            decisions.push(decision);
+        }
+        let notifications = match self.notifications(job, &results, &decisions, now).await {
             Ok(notifications) => notifications,
             Err(error) => {
                 tracing::warn!(queue_id = %job.id, %error, "an outcome waits for its notification");
@@ -225,16 +272,18 @@ impl Desk {
             }
         };
         debug_assert!(
-            all_legal(job.letter, results, &decisions),
+            all_legal(job.letter, &results, &decisions),
             "see the table in state.rs"
         );
-        log_outcomes(job.id, results, &decisions);
+        log_outcomes(job.id, &results, &decisions);
         let outcome = LetterOutcome {
             queue_id: job.id.to_string(),
             recipients: results
                 .iter()
                 .zip(&decisions)
-                .map(recipient_outcome)
+                .map(|(result, decision)| {
+                    recipient_outcome(result, decision, attempt(job.letter, result.recipient))
+                })
                 .collect(),
             notifications,
         };
@@ -255,7 +304,7 @@ impl Desk {
             .iter()
             .find(|state| state.recipient == result.recipient);
         let history = History {
-            attempts: state.map_or(0, |state| state.attempts).saturating_add(1),
+            attempts: attempt(letter, result.recipient),
             accepted_ms: letter
                 .envelope
                 .as_ref()
@@ -331,6 +380,7 @@ impl Desk {
 struct Job<'a> {
     id: QueueId,
     letter: &'a Letter,
+    asked: Option<Asked>,
     lease: &'a Lease,
     settler: &'a Settler,
 }
@@ -351,6 +401,33 @@ impl Next {
             Self::Scheduled(at) | Self::Postponed(at) => at,
         }
     }
+}
+
+/// Recipients that wait for a site which is left alone, and of whom nothing was said so far: what is
+/// said of the site is noted, so that nobody waits without a reason.
+fn suspended(
+    letter: &Letter,
+    recipients: &[u32],
+    end: &GroupEnd,
+    now: u64,
+) -> Vec<(Attempted, Decision)> {
+    let Some(Postponed {
+        wait,
+        reason: Some(reason),
+    }) = &end.postponed
+    else {
+        return Vec::new();
+    };
+    let decision = Decision::Deferred {
+        next_attempt_ms: now + millis(*wait).max(1),
+        notice: Notice::NotDue,
+    };
+    let states = letter.recipients.iter();
+    states
+        .filter(|state| recipients.contains(&state.recipient) && !end.tried(state.recipient))
+        .filter(|state| state.last_reply.is_empty())
+        .map(|state| (Attempted::ours(state.recipient, reason), decision.clone()))
+        .collect()
 }
 
 fn is_reported(decision: &Decision) -> bool {
@@ -393,7 +470,16 @@ fn next_of(decisions: &[Decision]) -> Next {
     times.min().map_or(Next::Done, Next::Scheduled)
 }
 
-fn recipient_outcome((result, decision): (&Attempted, &Decision)) -> RecipientOutcome {
+/// The number of the attempt that is under way for a recipient, from 1.
+fn attempt(letter: &Letter, recipient: u32) -> u32 {
+    let state = letter
+        .recipients
+        .iter()
+        .find(|state| state.recipient == recipient);
+    state.map_or(0, |state| state.attempts).saturating_add(1)
+}
+
+fn recipient_outcome(result: &Attempted, decision: &Decision, attempt: u32) -> RecipientOutcome {
     let (reply, remote) = (result.reply.clone(), result.remote.clone());
     let outcome = match decision {
         Decision::Delivered => recipient_outcome::Outcome::Delivered(Delivered { reply, remote }),
@@ -411,6 +497,7 @@ fn recipient_outcome((result, decision): (&Attempted, &Decision)) -> RecipientOu
     RecipientOutcome {
         recipient: result.recipient,
         outcome: Some(outcome),
+        attempt,
     }
 }
 
@@ -421,17 +508,13 @@ fn attempt_span(job: &Job<'_>, group: &Group) -> Span {
     let mut states = job.letter.recipients.iter();
     let state = states.find(|state| group.recipients().contains(&state.recipient));
     let (attempts, due_ms) = state.map_or((0, now), |s| (s.attempts, s.next_attempt_ms));
-    let message_id = job
-        .letter
-        .email
-        .as_ref()
-        .map_or("", |email| email.message_id.as_str());
+    let envelope = job.letter.envelope.as_ref();
     let span = tracing::info_span!(
         parent: None,
         "process mail.queue",
         otel.kind = "consumer",
         mail.queue_id = %job.id,
-        email.message_id = message_id,
+        email.message_id = envelope.map(|envelope| envelope.message_id.as_str()),
         mail.attempt = attempts + 1,
         mail.wait_ms = now.saturating_sub(due_ms),
         mail.recipient_domain = group.destination(),
@@ -440,11 +523,7 @@ fn attempt_span(job: &Job<'_>, group: &Group) -> Span {
         mail.outcome = tracing::field::Empty,
     );
     let letter_span = letter_span(job.letter);
-    let accepted_ms = job
-        .letter
-        .envelope
-        .as_ref()
-        .map_or(0, |envelope| envelope.accepted_ms);
+    let accepted_ms = envelope.map_or(0, |envelope| envelope.accepted_ms);
     if attempts == 0 || now.saturating_sub(accepted_ms) < ONE_TRACE_MS {
         letter_span.adopt(&span);
     }
@@ -474,6 +553,36 @@ fn log_outcomes(id: QueueId, results: &[Attempted], decisions: &[Decision]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_for_a_dead_site_gets_a_reason_once() {
+        use postino_proto::store::v1::RecipientState;
+        let state = |recipient, last_reply: &str| RecipientState {
+            recipient,
+            last_reply: last_reply.to_owned(),
+            ..RecipientState::default()
+        };
+        let letter = Letter {
+            recipients: vec![state(0, ""), state(1, "451 x"), state(2, ""), state(3, "")],
+            ..Letter::default()
+        };
+        let wait = Duration::from_millis(50);
+        let reason = Reply::plain(451, "dead");
+        let paused = Postponed {
+            wait,
+            reason: Some(reason.clone()),
+        };
+        let mut end = GroupEnd::postponed(paused);
+        end.results.push(Attempted::ours(2, &reason));
+        let decision = Decision::Deferred {
+            next_attempt_ms: 1_050,
+            notice: Notice::NotDue,
+        };
+        let expected = [(Attempted::ours(0, &reason), decision)];
+        assert_eq!(suspended(&letter, &[0, 1, 2], &end, 1_000), expected);
+        end.postponed = Some(Postponed::briefly(wait));
+        assert_eq!(suspended(&letter, &[0, 1, 2], &end, 1_000), []);
+    }
 
     #[test]
     fn the_earliest_time_counts() {

@@ -38,6 +38,90 @@ async fn local_recipients_get_one_copy_though_the_shard_fails_at_first() {
 }
 
 #[tokio::test]
+async fn a_letter_whose_task_panics_comes_up_again_under_the_same_lease() {
+    let store = MemoryStore::new();
+    store.state().panicking_reads = 2;
+    let queue = start_one(config(), &store, &MemoryRouting::to(&[]));
+    let id = store.spool("a@example.org", &["7:x@example.org"], LETTER);
+    until("the letter is settled", || store.is_settled(id)).await;
+    assert_eq!(store.state().mailboxes[&7], [LETTER]);
+    assert_eq!(store.state().panicking_reads, 0);
+    assert_eq!(store.state().epoch, 1, "the lease never changed");
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn a_panic_beside_an_outcome_that_is_recorded_does_not_repeat_that() {
+    let store = MemoryStore::new();
+    store.state().panicking_deliveries = 1;
+    // Longer than the letter waits after the panic.
+    let settle_delay = postino_config::Duration::millis(200);
+    let config = postino_queue::QueueConfig {
+        settle_delay,
+        ..config()
+    };
+    let queue = start_one(config, &store, &MemoryRouting::to(&[]));
+    let to = ["7:x@example.org", "y@nowhere.example"];
+    let id = store.spool("sender@example.org", &to, LETTER);
+    until("the letter is settled", || store.is_settled(id)).await;
+    let states = store.letter_of(id).recipients;
+    assert!(states.iter().all(|state| state.attempts == 1), "{states:?}");
+    until("the notification is filed", || {
+        store.state().mailboxes.contains_key(&1)
+    })
+    .await;
+    assert_eq!(store.state().mailboxes[&1].len(), 1);
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_restore_holds_leaves_once_it_is_released_however_old() {
+    let server = MailServer::start(Manners::default()).await;
+    let store = MemoryStore::new();
+    store.state().remote_held = true;
+    let config = postino_queue::QueueConfig {
+        lifetime: postino_config::Duration::millis(1),
+        ..config()
+    };
+    let routing = MemoryRouting::to(&[("remote.example", &[server.address])]);
+    let queue = start_one(config, &store, &routing);
+    let held = store.spool("a@b.example", &["x@remote.example"], LETTER);
+    let both = store.spool(
+        "a@b.example",
+        &["7:x@example.org", "x@remote.example"],
+        LETTER,
+    );
+    until("the local recipient has it", || {
+        store.state().mailboxes.contains_key(&7)
+    })
+    .await;
+    for id in [held, both] {
+        until("it came up again and again", || {
+            store.state().reads.get(&id).is_some_and(|reads| *reads > 3)
+        })
+        .await;
+        let states = store.letter_of(id).recipients;
+        let last = states.last().unwrap();
+        assert_eq!(
+            (last.status(), last.attempts),
+            (RecipientStatus::Pending, 0)
+        );
+        store.release(id);
+    }
+    for id in [held, both] {
+        until("the letter is settled", || store.is_settled(id)).await;
+        let states = store.letter_of(id).recipients;
+        assert!(
+            states
+                .iter()
+                .all(|state| state.status() == RecipientStatus::Delivered)
+        );
+    }
+    assert_eq!(store.state().mailboxes[&7].len(), 1);
+    queue.stop().await;
+}
+
+#[tokio::test]
 async fn letters_that_wait_in_the_store_are_found() {
     let store = MemoryStore::new();
     let ids: Vec<_> = (0..9)
@@ -144,6 +228,145 @@ async fn the_next_host_is_tried_and_connections_are_used_again() {
     assert_eq!(server.received().len(), 3);
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
     assert_eq!(grumpy.connections.load(Ordering::SeqCst), 1);
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_refused_for_now_goes_to_the_next_host_at_once() {
+    for grumpy in [
+        Manners {
+            mail: Some("451 4.3.0 busy"),
+            ..Manners::default()
+        },
+        Manners {
+            recipients: HashMap::from([
+                ("x@remote.example", vec!["450 4.2.0 grey"]),
+                ("bad@remote.example", vec!["550 5.1.1 unknown"]),
+            ]),
+            ..Manners::default()
+        },
+        Manners {
+            data: Some("451 4.3.0 busy"),
+            ..Manners::default()
+        },
+        Manners {
+            dots: vec!["452 4.3.1 full"],
+            ..Manners::default()
+        },
+    ] {
+        let grumpy = MailServer::start(grumpy).await;
+        let server = MailServer::start(Manners {
+            recipients: HashMap::from([("bad@remote.example", vec!["550 5.1.1 no"])]),
+            ..Manners::default()
+        })
+        .await;
+        let store = MemoryStore::new();
+        let hosts = [grumpy.address, server.address];
+        let routing = MemoryRouting::to(&[("remote.example", &hosts)]);
+        let queue = start_one(config(), &store, &routing);
+        let to = ["x@remote.example", "bad@remote.example"];
+        let id = store.spool("a@example.org", &to, LETTER);
+        until("it is settled", || store.is_settled(id)).await;
+        let states = store.letter_of(id).recipients;
+        assert!(states.iter().all(|state| state.attempts == 1), "{states:?}");
+        assert_eq!(states[0].status(), RecipientStatus::Delivered);
+        assert_eq!(states[1].status(), RecipientStatus::Bounced);
+        assert_eq!(server.received().len(), 1);
+        assert_eq!(server.received()[0].recipients, ["x@remote.example"]);
+        queue.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn eight_bit_letters_are_converted_for_a_server_that_takes_none() {
+    let server = MailServer::start(Manners {
+        offers: &["SIZE 100000"],
+        ..Manners::default()
+    })
+    .await;
+    let store = MemoryStore::new();
+    let routing = MemoryRouting::to(&[("remote.example", &[server.address])]);
+    let queue = start_one(config(), &store, &routing);
+    let letter = "MIME-Version: 1.0\r\n\r\n.é\r\n";
+    let id = store.spool("a@example.org", &["x@remote.example"], letter);
+    until("it is settled", || store.is_settled(id)).await;
+    let received = server.received().remove(0);
+    let expected = "MIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n\
+                    .=C3=A9\r\n";
+    assert_eq!(received.body, expected);
+    let mail = format!("MAIL FROM:<a@example.org> SIZE={}", expected.len());
+    assert_eq!(received.mail, mail);
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn an_eight_bit_letter_that_cannot_be_converted_needs_a_server_that_takes_it() {
+    let old = MailServer::start(Manners::default()).await;
+    let new = MailServer::start(Manners {
+        offers: &["8BITMIME"],
+        ..Manners::default()
+    })
+    .await;
+    let store = MemoryStore::new();
+    let (both, only_old) = ([old.address, new.address], [old.address]);
+    let routes = [("both.example", &both[..]), ("old.example", &only_old[..])];
+    let queue = start_one(config(), &store, &MemoryRouting::to(&routes));
+    let letter = "Subject: é\r\n\r\nx\r\n";
+    let taken = store.spool("a@example.org", &["x@both.example"], letter);
+    let returned = store.spool("a@example.org", &["x@old.example"], letter);
+    until("both are settled", || {
+        store.is_settled(taken) && store.is_settled(returned)
+    })
+    .await;
+    assert_eq!(new.received()[0].body, letter);
+    assert_eq!(
+        new.received()[0].mail,
+        "MAIL FROM:<a@example.org> BODY=8BITMIME"
+    );
+    assert!(old.received().is_empty());
+    let state = store.letter_of(returned).recipients.remove(0);
+    assert_eq!(state.status(), RecipientStatus::Bounced);
+    assert!(state.last_reply.starts_with("554 5.6.3 "), "{state:?}");
+    queue.stop().await;
+}
+
+#[tokio::test]
+async fn a_letter_for_a_dead_site_has_a_reason_and_a_retry_is_tried_at_once() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let address = listener.and_then(|listener| listener.local_addr());
+    let address = address.expect("an address where nobody listens");
+    let store = MemoryStore::new();
+    let routing = MemoryRouting::to(&[("remote.example", &[address])]);
+    let hour = postino_config::Duration::secs(3600);
+    let mut config = postino_queue::QueueConfig {
+        min_backoff: hour,
+        max_backoff: hour,
+        lifetime: postino_config::Duration::secs(5 * 86_400),
+        ..config()
+    };
+    config.remote.site_failed_cohorts = 1;
+    config.remote.site_initial = 1;
+    (config.remote.site_min_pause, config.remote.site_max_pause) = (hour, hour);
+    let queue = start_one(config, &store, &routing);
+    let tried = store.spool("a@example.org", &["x@remote.example"], LETTER);
+    let state = |id| store.letter_of(id).recipients.remove(0);
+    until("it was tried", || state(tried).attempts == 1).await;
+    assert!(state(tried).last_reply.contains("cannot connect"));
+    assert_eq!(state(tried).last_remote, "", "nobody said so");
+    let waiting = store.spool("a@example.org", &["y@remote.example"], LETTER);
+    until("the other waits", || !state(waiting).last_reply.is_empty()).await;
+    let reason = "451 4.4.1 the site is left alone for a while, after: 451 4.4.1 mx0.remote";
+    assert!(
+        state(waiting).last_reply.starts_with(reason),
+        "{:?}",
+        state(waiting)
+    );
+    let server = MailServer::start_at(address, Manners::default()).await;
+    store.retry(tried);
+    until("it is settled", || store.is_settled(tried)).await;
+    store.retry(waiting);
+    until("the other, too", || store.is_settled(waiting)).await;
+    assert_eq!(server.received().len(), 2);
     queue.stop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use postino_config::Duration;
+use postino_config::{Duration, SettingError};
 use postino_types::EmailAddress;
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +18,8 @@ pub struct RoutingConfig {
     /// Name server, ADDR:PORT; without it those of the system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<SocketAddr>,
-    /// Where mail for a postmaster goes that has no account, alias or catch-all of its own. Unset,
-    /// such mail is refused for the time being (451), so that nothing is lost.
+    /// Where mail for a postmaster goes that has no account, alias or catch-all of its own; unset:
+    /// to the oldest account there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postmaster: Option<String>,
     /// Addresses under which the world reaches this server: hosts that have one of them are
@@ -103,8 +103,8 @@ pub enum RoutingConfigError {
     #[error("routing.postmaster: {0}")]
     Postmaster(postino_types::AddressError),
     /// A number that cannot work.
-    #[error("routing.{0}")]
-    Range(&'static str),
+    #[error(transparent)]
+    Range(#[from] SettingError),
 }
 
 /// The settings after they are checked.
@@ -119,7 +119,7 @@ pub struct Checked {
 impl RoutingConfig {
     /// Checks every setting; to be called before anything starts.
     pub fn check(&self) -> Result<Checked, RoutingConfigError> {
-        let range = [
+        let rules = [
             (self.alias_targets > 0, "alias_targets must not be 0"),
             (self.max_hosts > 0, "max_hosts must not be 0"),
             (self.max_addresses > 0, "max_addresses must not be 0"),
@@ -138,9 +138,7 @@ impl RoutingConfig {
                 "lookup_timeout must not be 0",
             ),
         ];
-        if let Some((_, what)) = range.iter().find(|(holds, _)| !holds) {
-            return Err(RoutingConfigError::Range(what));
-        }
+        postino_config::check("routing", &rules)?;
         let postmaster = self.postmaster.as_deref().map(str::parse).transpose();
         Ok(Checked {
             transports: Transports::parse(&self.routes)?,

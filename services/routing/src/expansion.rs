@@ -2,7 +2,8 @@
 //!
 //! [`Expansion::step`] names the address to look up next, [`Expansion::answer`] takes what the
 //! directory holds for it. Each address passes these stages: the address itself, then without its
-//! `+tag`, then the domain's catch-all, then, for a postmaster, the configured postmaster.
+//! `+tag`, then the domain's catch-all, then, for a postmaster, the configured
+//! postmaster or the oldest account.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -38,7 +39,7 @@ pub enum Relay {
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Look this address up (folded; `@domain` is the catch-all) and call [`Expansion::answer`].
+    /// Look this address up (folded; `@domain` is the catch-all, `@` the oldest account) and call [`Expansion::answer`].
     Lookup(String),
     /// The targets; never empty.
     Targets(Vec<Target>),
@@ -52,6 +53,8 @@ enum Stage {
     Exact,
     WithoutTag,
     CatchAll,
+    /// Of a postmaster that nobody else is: who was here first?
+    Oldest,
 }
 
 #[derive(Debug, Clone)]
@@ -175,6 +178,8 @@ impl<'a> Expansion<'a> {
             Stage::Exact if open.address.without_tag().is_some() => Some(Stage::WithoutTag),
             Stage::Exact | Stage::WithoutTag => Some(Stage::CatchAll),
             Stage::CatchAll => None,
+            // There is no account at all.
+            Stage::Oldest => return,
         };
         match stage {
             Some(stage) => {
@@ -188,7 +193,7 @@ impl<'a> Expansion<'a> {
     /// Nothing in the directory takes the address.
     fn nobody(&mut self, open: &Open) {
         if is_postmaster(&open.address) {
-            return self.postmaster(open.depth);
+            return self.postmaster(open);
         }
         // A target that is gone costs the other targets of its alias nothing; an expansion that
         // reaches nobody at all is refused by `step`.
@@ -197,13 +202,17 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// RFC 5321 section 4.5.1: postmaster is always accepted. Without a mailbox to put it in the
-    /// letter stays with its sender for now: neither refused for good nor lost.
-    fn postmaster(&mut self, depth: usize) {
+    /// RFC 5321 section 4.5.1: postmaster is always accepted. While there is no mailbox at all to
+    /// put it in, the letter stays with its sender: neither refused for good nor lost.
+    fn postmaster(&mut self, open: &Open) {
         self.otherwise = no_postmaster();
-        if let Some(address) = &self.rules.postmaster {
+        match &self.rules.postmaster {
             // As an alias: it may lead outside. If it was met before, it leads nowhere.
-            self.push(address.clone(), depth + 1);
+            Some(address) => self.push(address.clone(), open.depth + 1),
+            None => self.open.push_front(Open {
+                stage: Stage::Oldest,
+                ..open.clone()
+            }),
         }
     }
 
@@ -212,7 +221,7 @@ impl<'a> Expansion<'a> {
         // Postmaster of our own name is ours, though the name need not be a mail domain.
         let ours = address.domain().as_str() == self.rules.hostname;
         if ours && is_postmaster(address) {
-            return self.postmaster(depth);
+            return self.postmaster(&open);
         }
         if depth == 0 && self.relay == Relay::Denied {
             return self.refuse(Reply::new(
@@ -276,6 +285,7 @@ impl Open {
                 .unwrap_or_else(|| self.address.clone())
                 .folded(),
             Stage::CatchAll => format!("@{}", self.address.domain()),
+            Stage::Oldest => "@".to_owned(),
         }
     }
 }
@@ -317,7 +327,7 @@ fn too_many() -> Reply {
 }
 
 fn no_postmaster() -> Reply {
-    let text = "no postmaster mailbox is configured here yet, try again later";
+    let text = "there is no mailbox for the postmaster here yet, try again later";
     Reply::new(451, EnhancedStatus::temporary(3, 5), text)
 }
 

@@ -11,6 +11,9 @@ use prost::Message;
 /// The version in front of each command. A change that an older replica would misread raises it.
 const VERSION: u8 = 1;
 
+/// What a mark for checksums starts with: the version, and the key of the field.
+const MARK: [u8; 3] = [VERSION, 0x82, 0x04];
+
 /// Bytes that are no command of this version. The replica that meets them halts: it is older than
 /// whoever wrote them.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,29 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Kind, CommandError> {
     command.kind.ok_or(CommandError::Kind)
 }
 
+/// Whether a command is to be taken while the disk has little room: all but those that bring
+/// something new. What makes room, and what settles what was done, must go on.
+pub(crate) fn is_urgent(kind: &Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::Accept(_)
+            | Kind::UploadChunk(_)
+            | Kind::Deliver(_)
+            | Kind::Append(_)
+            | Kind::CreateMailbox(_)
+            | Kind::InitAccount(_)
+            | Kind::CreateAccount(_)
+            | Kind::AddDomain(_)
+            | Kind::SetAlias(_)
+    )
+}
+
+/// Whether a command is a mark for checksums: told by its first bytes, since every command that is
+/// applied is asked.
+pub(crate) fn is_mark(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MARK)
+}
+
 /// An answer's bytes, which only this node's own service reads.
 pub(crate) fn encode_answer(answer: Answer) -> Bytes {
     let answer = CommandAnswer {
@@ -60,49 +86,4 @@ pub(crate) fn decode_answer(bytes: Bytes) -> Result<Answer, CommandError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use postino_proto::store::v1 as proto;
-
-    #[test]
-    fn commands_are_golden() {
-        let chunk = Kind::UploadChunk(proto::UploadChunkCommand {
-            upload_id: "u".into(),
-            number: 2,
-        });
-        assert_eq!(encode(chunk).as_ref(), b"\x01\x32\x05\x0a\x01u\x10\x02");
-        let accept = Kind::Accept(proto::AcceptCommand {
-            queue_id: "000304HMASW9NFZZZZZZZZZZ".into(),
-            envelope: Bytes::from_static(b"E"),
-            recipients: 1,
-            local: vec![proto::DeliverTarget {
-                recipient: 0,
-                account: 7,
-            }],
-            email: Bytes::from_static(b"M"),
-            email_size: 300,
-            size: 280,
-            trace: Bytes::from_static(b"T"),
-            body: Some(proto::BodySource {
-                length: 280,
-                ..Default::default()
-            }),
-        });
-        let golden = b"\x01\x0a\x34\x0a\x18000304HMASW9NFZZZZZZZZZZ\x12\x01E\x18\x01\x22\x02\x10\x07\x2a\x01M\x30\xac\x02\x38\x98\x02\x42\x01T\x4a\x03\x10\x98\x02";
-        assert_eq!(encode(accept.clone()).as_ref(), golden);
-        assert_eq!(decode(Bytes::from_static(golden)).unwrap(), accept);
-    }
-
-    #[test]
-    fn what_this_version_does_not_know_is_an_error() {
-        // Field 900 of the oneof, an empty message.
-        let unknown = decode(Bytes::from_static(b"\x01\xa2\x38\x00"));
-        assert!(matches!(unknown, Err(CommandError::Kind)));
-        let newer = decode(Bytes::from_static(b"\x02"));
-        assert!(matches!(newer, Err(CommandError::Version(Some(2)))));
-        assert!(matches!(
-            decode(Bytes::new()),
-            Err(CommandError::Version(None))
-        ));
-    }
-}
+mod tests;

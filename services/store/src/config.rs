@@ -1,9 +1,9 @@
 //! Section `[store]`.
 
-use postino_config::{ByteSize, Duration};
+use postino_config::{ByteSize, Duration, SettingError};
 use serde::{Deserialize, Serialize};
 
-use crate::db::DbSettings;
+use crate::db::{DbSettings, RoomSettings};
 use crate::raft::RaftSettings;
 
 /// The replicated store.
@@ -13,6 +13,11 @@ pub struct StoreConfig {
     /// Mail shards of a cluster that this node makes; fixed for the cluster's life. One machine
     /// does well with 16, a large cluster with 64.
     pub shards: u32,
+    /// Other nodes, `http://HOST:PORT`, that a node which belongs to no cluster asks to be taken
+    /// in, until one does. A database that is damaged is put aside at the next start, if every shard
+    /// has a leader among the others, and the node comes back as a new one in its own place. Empty:
+    /// it waits for a command, and keeps what it has.
+    pub join: Vec<String>,
     /// Largest message that is accepted, filed or appended.
     pub message_limit: ByteSize,
     /// Bodies up to this size go into the command that files them; larger ones go ahead in chunks.
@@ -29,8 +34,8 @@ pub struct StoreConfig {
     pub upload_ttl: Duration,
     /// How long an accepted letter's id is remembered, so that a repeated hand-over is recognised.
     pub accepted_ttl: Duration,
-    /// How long a filed letter's id is remembered. Must exceed the longest life of a letter in the
-    /// queue, or a late attempt could file a letter twice.
+    /// How long a filed letter's id is remembered, so that no late attempt files it twice. Must
+    /// exceed `queue.lifetime` by a day; a letter that is older is not filed but returned.
     pub filed_ttl: Duration,
     /// How long an append's id is remembered.
     pub appended_ttl: Duration,
@@ -52,8 +57,15 @@ pub struct StoreConfig {
     pub lease_limit: Duration,
     /// How long a step that spans shards waits for a leader.
     pub forward_patience: Duration,
-    /// Largest message of a gRPC call.
-    pub grpc_message_limit: ByteSize,
+    /// The zone that this node is in, such as a room or a data centre: replicas of a shard are
+    /// spread over zones.
+    pub zone: String,
+    /// How long the leads of this node may take to go to other nodes when it stops.
+    pub hand_over: Duration,
+    /// Where replicas and leads are.
+    pub placement: PlacementConfig,
+    /// Backups.
+    pub backup: BackupConfig,
     /// The replicated log.
     pub raft: RaftConfig,
     /// The database.
@@ -64,11 +76,12 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             shards: 16,
+            join: Vec::new(),
             message_limit: ByteSize::mib(64),
             inline_limit: ByteSize::kib(64),
             chunk_size: ByteSize::kib(256),
             upload_window: 4,
-            upload_memory: ByteSize::mib(32),
+            upload_memory: ByteSize::mib(8),
             upload_patience: Duration::secs(30),
             upload_ttl: Duration::mins(15),
             accepted_ttl: Duration::days(1),
@@ -83,60 +96,170 @@ impl Default for StoreConfig {
             quota_messages: 0,
             lease_limit: Duration::mins(1),
             forward_patience: Duration::secs(10),
-            grpc_message_limit: ByteSize::mib(16),
+            zone: String::new(),
+            hand_over: Duration::secs(5),
+            placement: PlacementConfig::default(),
+            backup: BackupConfig::default(),
             raft: RaftConfig::default(),
             database: DatabaseConfig::default(),
         }
     }
 }
 
-/// A setting that cannot work.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("store.{setting}: {reason}")]
-pub struct StoreConfigError {
-    setting: &'static str,
-    reason: &'static str,
-}
-
 impl StoreConfig {
     /// Checks what the types cannot: how the settings fit together.
-    pub fn validate(&self) -> Result<(), StoreConfigError> {
-        let proposal = self.raft.proposal_size;
-        let checks = [
+    pub fn check(&self) -> Result<(), SettingError> {
+        let proposal = self.raft.proposal_size.get();
+        let (raft, database) = (&self.raft, &self.database);
+        let zero = Duration::default();
+        let rules = [
             (
                 (1..=crate::identity::MAX_SHARDS).contains(&self.shards),
-                "shards",
-                "must be between 1 and 1024",
+                "shards must be between 1 and 1024",
             ),
-            (self.inline_limit.get() > 0, "inline_limit", "must not be 0"),
+            (self.inline_limit.get() > 0, "inline_limit must not be 0"),
             (
-                self.inline_limit.get() + (1 << 20) <= proposal.get(),
-                "inline_limit",
-                "must leave 1 MiB of raft.proposal_size for the command",
+                self.inline_limit.get().saturating_add(1 << 20) <= proposal,
+                "inline_limit must leave 1 MiB of raft.proposal_size for the command",
             ),
-            (self.chunk_size.get() > 0, "chunk_size", "must not be 0"),
+            (self.chunk_size.get() > 0, "chunk_size must not be 0"),
             (
-                self.chunk_size.get() + 4096 <= proposal.get(),
-                "chunk_size",
-                "must be smaller than raft.proposal_size",
+                self.chunk_size.get().saturating_add(4096) <= proposal,
+                "chunk_size must be smaller than raft.proposal_size by 4 KiB",
             ),
             (
                 self.upload_memory >= self.chunk_size,
-                "upload_memory",
-                "must hold one chunk at least",
+                "upload_memory must hold one chunk",
             ),
-            (self.upload_window > 0, "upload_window", "must not be 0"),
-            (self.reap_page > 0, "reap_page", "must not be 0"),
-            (self.messages_page > 0, "messages_page", "must not be 0"),
+            (self.upload_window > 0, "upload_window must not be 0"),
+            (self.upload_ttl > zero, "upload_ttl must not be 0"),
+            (self.reap_page > 0, "reap_page must not be 0"),
+            (self.reap_interval > zero, "reap_interval must not be 0"),
+            (self.recipients_limit > 0, "recipients_limit must not be 0"),
+            (self.mailbox_limit > 0, "mailbox_limit must not be 0"),
+            (self.messages_page > 0, "messages_page must not be 0"),
+            (self.lease_limit > zero, "lease_limit must not be 0"),
+            (raft.log_entries > 0, "raft.log_entries must not be 0"),
+            (raft.log_size.get() > 0, "raft.log_size must not be 0"),
             (
-                self.reap_interval.as_millis() > 0,
-                "reap_interval",
-                "must not be 0",
+                raft.snapshots_at_once > 0,
+                "raft.snapshots_at_once must not be 0",
+            ),
+            (raft.heartbeat > zero, "raft.heartbeat must not be 0"),
+            (
+                raft.heartbeat < raft.election_min,
+                "raft.heartbeat must be shorter than raft.election_min",
+            ),
+            (
+                raft.election_min < raft.election_max,
+                "raft.election_min must be shorter than raft.election_max",
+            ),
+            (raft.entry_commands > 0, "raft.entry_commands must not be 0"),
+            (
+                raft.entries_in_flight > 0,
+                "raft.entries_in_flight must not be 0",
+            ),
+            (
+                raft.queued_size >= raft.proposal_size,
+                "raft.queued_size must hold one proposal",
+            ),
+            (
+                self.backup.rate.get() == 0 || self.backup.rate >= ByteSize::kib(64),
+                "backup.rate must be 0, for no limit, or at least 64 KiB",
+            ),
+            (
+                self.placement.leads_at_once > 0,
+                "placement.leads_at_once must not be 0",
+            ),
+            (
+                self.placement.move_patience > zero,
+                "placement.move_patience must not be 0",
+            ),
+            (
+                raft.snapshot_rate.get() == 0 || raft.snapshot_rate >= ByteSize::kib(64),
+                "raft.snapshot_rate must be 0, for no limit, or at least 64 KiB",
+            ),
+            (
+                database.background_jobs > 0,
+                "database.background_jobs must not be 0",
+            ),
+            (
+                database.write_buffer.get() > 0,
+                "database.write_buffer must not be 0",
+            ),
+            (
+                self.placement.replicas > 0,
+                "placement.replicas must not be 0",
+            ),
+            (self.backup.hold > zero, "backup.hold must not be 0"),
+            (self.backup.lifetime > zero, "backup.lifetime must not be 0"),
+            (
+                self.placement.interval > zero,
+                "placement.interval must not be 0",
+            ),
+            (
+                self.placement.moves_at_once > 0,
+                "placement.moves_at_once must not be 0",
             ),
         ];
-        match checks.into_iter().find(|(holds, ..)| !holds) {
-            Some((_, setting, reason)) => Err(StoreConfigError { setting, reason }),
-            None => Ok(()),
+        postino_config::check("store", &rules)
+    }
+}
+
+/// Section `[store.placement]`: where replicas and leads are. What the node says that leads the
+/// control group counts, so all nodes should have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PlacementConfig {
+    /// Replicas that each shard gets, as far as there are nodes; one less if that is an even
+    /// number, which bears no more failures.
+    pub replicas: u32,
+    /// Whether shards get the replicas that they lack, and replicas and leads are evened out,
+    /// without being asked; `postino cluster rebalance` asks.
+    pub automatic: bool,
+    /// How often nodes report, and what is to be done is looked at.
+    pub interval: Duration,
+    /// Replicas that move at once in the whole cluster: each is copied over the network.
+    pub moves_at_once: u32,
+    /// Leads that change at once.
+    pub leads_at_once: u32,
+    /// A move that makes no progress for so long is given up.
+    pub move_patience: Duration,
+}
+
+impl Default for PlacementConfig {
+    fn default() -> Self {
+        Self {
+            replicas: 3,
+            automatic: true,
+            interval: Duration::secs(1),
+            moves_at_once: 2,
+            leads_at_once: 32,
+            move_patience: Duration::mins(10),
+        }
+    }
+}
+
+/// Section `[store.backup]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackupConfig {
+    /// How long outcomes of local deliveries may wait until all shards are cut; a backup that takes
+    /// longer for that starts over. Mail is accepted and read meanwhile.
+    pub hold: Duration,
+    /// How long a shard that was cut may take to be read. What is removed in that time stays on the
+    /// disk.
+    pub lifetime: Duration,
+    /// Bytes that this node sends per second to backups; 0 is without limit, else 64 KiB at least.
+    pub rate: ByteSize,
+}
+
+impl Default for BackupConfig {
+    fn default() -> Self {
+        Self {
+            hold: Duration::secs(10),
+            lifetime: Duration::hours(12),
+            rate: ByteSize::bytes(0),
         }
     }
 }
@@ -161,6 +284,17 @@ pub struct RaftConfig {
     pub proposal_size: ByteSize,
     /// Bytes of a shard's proposals that may wait; more are refused for the moment.
     pub queued_size: ByteSize,
+    /// Entries of a shard's log that are kept at most; past them the older half is purged. While
+    /// a follower is behind, up to four times as many are kept for it; one that is further behind
+    /// gets a snapshot.
+    pub log_entries: u32,
+    /// Bytes of a shard's log that are kept at most, as `log_entries`; bodies are not counted.
+    pub log_size: ByteSize,
+    /// Bytes per second that this node sends to replicas that are far behind, as snapshots or as old
+    /// entries; 0 is without limit.
+    pub snapshot_rate: ByteSize,
+    /// Snapshots that this node sends at once, and receives at once.
+    pub snapshots_at_once: u32,
 }
 
 impl Default for RaftConfig {
@@ -180,6 +314,10 @@ impl Default for RaftConfig {
             entries_in_flight: count(settings.entries_in_flight),
             proposal_size: size(settings.proposal_bytes),
             queued_size: size(settings.queued_bytes),
+            log_entries: u32::try_from(settings.log_entries).unwrap_or(u32::MAX),
+            log_size: ByteSize::bytes(settings.log_bytes),
+            snapshot_rate: ByteSize::bytes(settings.snapshot_rate),
+            snapshots_at_once: count(settings.snapshots_at_once),
         }
     }
 }
@@ -196,6 +334,10 @@ impl RaftConfig {
             entries_in_flight: count(self.entries_in_flight),
             proposal_bytes: self.proposal_size.as_usize(),
             queued_bytes: self.queued_size.as_usize(),
+            log_entries: u64::from(self.log_entries),
+            log_bytes: self.log_size.get(),
+            snapshot_rate: self.snapshot_rate.get(),
+            snapshots_at_once: count(self.snapshots_at_once),
             ..RaftSettings::default()
         }
     }
@@ -213,6 +355,11 @@ pub struct DatabaseConfig {
     pub background_jobs: u32,
     /// Files that are kept open.
     pub open_files: u32,
+    /// Bytes of the disk that are kept free: with less, nothing new is taken, until there is a
+    /// quarter more. 0 switches this off.
+    pub reserve: ByteSize,
+    /// Size of a file that is given up when less than a quarter of the reserve is free.
+    pub ballast: ByteSize,
 }
 
 impl Default for DatabaseConfig {
@@ -223,11 +370,20 @@ impl Default for DatabaseConfig {
             write_buffer: ByteSize::bytes(settings.write_buffer as u64),
             background_jobs: settings.background_jobs.unsigned_abs(),
             open_files: settings.open_files.unsigned_abs(),
+            reserve: ByteSize::mib(512),
+            ballast: ByteSize::mib(64),
         }
     }
 }
 
 impl DatabaseConfig {
+    pub(crate) fn room(&self) -> RoomSettings {
+        RoomSettings {
+            reserve: self.reserve.get(),
+            ballast: self.ballast.get(),
+        }
+    }
+
     pub(crate) fn settings(&self) -> DbSettings {
         let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
         DbSettings {
@@ -245,13 +401,13 @@ mod tests {
 
     #[test]
     fn the_defaults_fit_together() {
-        assert_eq!(StoreConfig::default().validate(), Ok(()));
+        assert_eq!(StoreConfig::default().check(), Ok(()));
         let bad = StoreConfig {
             chunk_size: ByteSize::gib(1),
             ..StoreConfig::default()
         };
         assert!(
-            bad.validate()
+            bad.check()
                 .unwrap_err()
                 .to_string()
                 .starts_with("store.chunk_size")

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postino_proto::store::v1::command::Kind;
 use postino_proto::store::v1::command_answer::Result as Answer;
-use postino_proto::store::v1::{ReapAnswer, ReapCommand};
+use postino_proto::store::v1::{EndHoldCommand, ReapAnswer, ReapCommand};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -13,6 +13,7 @@ use tonic::Status;
 use crate::db::{DbError, Family, Space};
 use crate::model::spool::{self, ShardRow, UploadRow};
 use crate::model::{Rows, decode};
+use crate::placement;
 use crate::raft::Group;
 use crate::service::{Context, now_ms};
 use crate::shards::broken;
@@ -28,6 +29,7 @@ pub(crate) async fn run(context: Context, group: Group, stop: CancellationToken)
             () = stop.cancelled() => return,
             leads = leadership.wait_for(|now| now.is_leader) => if leads.is_err() { return },
         }
+        context.placement.report_soon();
         let term = leadership.borrow().term;
         let over = leadership.wait_for(|now| !now.is_leader || now.term != term);
         tokio::select! {
@@ -35,24 +37,56 @@ pub(crate) async fn run(context: Context, group: Group, stop: CancellationToken)
             ended = over => if ended.is_err() { return },
             () = lead(&context, &group, term) => {}
         }
+        context.placement.report_soon();
     }
 }
 
 async fn lead(context: &Context, group: &Group, term: u64) {
+    if group.shard().is_control() {
+        tokio::join!(complete(context), placement::conduct(context, group));
+        return;
+    }
     start_lease(context, group, term).await;
-    let pause = match group.shard().is_control() {
-        true => SAGAS,
-        false => context.config.reap_interval.get(),
+    let reaping = async {
+        loop {
+            reap(context, group).await;
+            tokio::select! {
+                () = tokio::time::sleep(context.config.reap_interval.get()) => {}
+                () = context.reaper.notified() => {}
+            }
+        }
     };
+    tokio::join!(reaping, end_holds(context, group));
+}
+
+/// Ends holds that whoever takes a backup has left behind. They end by the shard's time, too; but
+/// that can stand still for long, if the clock of an earlier leader was ahead.
+async fn end_holds(context: &Context, group: &Group) {
+    let mut seen = None;
     loop {
-        match group.shard().is_control() {
-            true => context.advance_sagas().await,
-            false => reap(context, group).await,
+        tokio::time::sleep(context.config.backup.hold.get()).await;
+        let row = context.shards.look(group.shard(), |snapshot, space| {
+            let row: Option<ShardRow> = snapshot
+                .row(Family::Spool, spool::shard(space))
+                .map_err(broken)?;
+            Ok(row.unwrap_or_default().hold)
+        });
+        let hold = row.await.ok().flatten().filter(|hold| !hold.ended);
+        let cut = hold.map(|hold| hold.cut);
+        if let (Some(cut), true) = (&cut, cut == seen) {
+            let end = Kind::EndHold(EndHoldCommand { cut: cut.clone() });
+            // Refused if its time is over.
+            let _ = context.shards.propose(group, end, None).await;
         }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = context.reaper.notified(), if !group.shard().is_control() => {}
-        }
+        seen = cut;
+    }
+}
+
+/// Completes accounts that are half made or half removed.
+async fn complete(context: &Context) {
+    loop {
+        context.advance_sagas().await;
+        tokio::time::sleep(SAGAS).await;
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use bytes::Bytes;
 use postino_types::ShardId;
 use tokio::sync::Notify;
 
@@ -14,12 +15,17 @@ use tokio::sync::Notify;
 pub(crate) struct News {
     /// Account and mailbox.
     pub(crate) mailboxes: BTreeSet<(u64, u64)>,
+    /// Account of each letter that was filed and is traced, and its encoded trace context.
+    pub(crate) filed: Vec<(u64, Bytes)>,
     /// Due time and queue-id of letters that were planned.
     pub(crate) due: Vec<(u64, String)>,
 }
 
 /// Letters that one follower of a shard is told of at once; it finds others in the due index.
 const MAX_LETTERS: usize = 10_000;
+
+/// Traces that one follower of an account is told of at once; the links of one span.
+const MAX_TRACES: usize = 32;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Topic {
@@ -44,6 +50,8 @@ struct Slot {
 pub(crate) struct Waiting {
     /// Mailboxes of its account that have changed.
     pub(crate) mailboxes: BTreeSet<u64>,
+    /// Encoded trace contexts of letters that were filed for its account.
+    pub(crate) filed: Vec<Bytes>,
     /// Letters of its shard and when they are due.
     pub(crate) due: BTreeMap<String, u64>,
 }
@@ -95,6 +103,15 @@ impl Notifier {
                 .flatten()
                 .filter_map(Weak::upgrade)
         };
+        // First the traces, so that the change that wakes a follower does not come without them.
+        for (account, trace) in news.filed {
+            for slot in followers(Topic::Account(shard, account)) {
+                let mut waiting = lock(&slot.waiting);
+                if waiting.filed.len() < MAX_TRACES {
+                    waiting.filed.push(trace.clone());
+                }
+            }
+        }
         for (account, mailbox) in news.mailboxes {
             for slot in followers(Topic::Account(shard, account)) {
                 lock(&slot.waiting).mailboxes.insert(mailbox);
@@ -153,6 +170,7 @@ mod tests {
                 shard,
                 News {
                     mailboxes: [(7, mailbox), (8, 9)].into(),
+                    filed: vec![(7, Bytes::from_static(b"T")), (8, Bytes::from_static(b"U"))],
                     due: vec![(5, "x".into())],
                 },
             );
@@ -160,10 +178,28 @@ mod tests {
         follower.arrived().await;
         let waiting = follower.take();
         assert_eq!(waiting.mailboxes, [1, 2].into());
+        assert_eq!(waiting.filed, ["T", "T", "T"]);
         assert!(waiting.due.is_empty());
         assert_eq!(follower.take(), Waiting::default());
         drop(follower);
         assert!(lock(&notifier.slots).is_empty());
+    }
+
+    #[test]
+    fn a_follower_that_does_not_read_holds_a_bounded_number_of_traces() {
+        let notifier = Arc::new(Notifier::default());
+        let shard = ShardId::new(1);
+        let follower = notifier.follow_account(shard, 7);
+        for _ in 0..3 {
+            let trace = Bytes::from_static(b"T");
+            let news = News {
+                mailboxes: [(7, 1)].into(),
+                filed: vec![(7, trace); MAX_TRACES],
+                ..News::default()
+            };
+            notifier.tell(shard, news);
+        }
+        assert_eq!(follower.take().filed.len(), MAX_TRACES);
     }
 
     #[tokio::test]

@@ -1,41 +1,61 @@
 //! The store of one node: what the process starts, mounts and stops.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use postino_proto::store::v1::AllocateNodeCommand;
+use postino_client::Channels;
+use postino_config::{AuthConfig, SettingError};
+use postino_proto::admin::v1::CredentialCost;
 use postino_proto::store::v1::command::Kind;
 use postino_proto::store::v1::command_answer::Result as Answer;
+use postino_proto::store::v1::{AllocateNodeCommand, NodeState};
 use postino_types::{NodeId, ShardId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use crate::apply::{self, Applier};
-use crate::cluster::{Cluster, ClusterError, ClusterParts, NodeIds};
-use crate::config::{StoreConfig, StoreConfigError};
-use crate::db::{Db, DbError};
+use crate::apply::Applier;
+use crate::cluster::{self, Cluster, ClusterError, ClusterParts, NodeIds};
+use crate::config::StoreConfig;
+use crate::db::{Db, DbError, Family, RoomWatch};
 use crate::lead;
+use crate::levels::Levels;
+use crate::model::Rows;
+use crate::model::directory::{self, NodeRow};
 use crate::notify::Notifier;
+use crate::placement;
 use crate::raft::{CounterSnapshot, Group, GroupStatus, Proposal, ProposeError, RaftNode};
 use crate::service::Context;
 use crate::shards::Shards;
 use crate::{command, raft};
+use crate::{damage, disk};
 
-/// How often a checksum is taken anew when the shard changes meanwhile.
-const CHECKSUM_TRIES: u32 = 5;
+/// How long a lead that comes to a node which stops may take to go again.
+const SHUN: Duration = Duration::from_secs(1);
 
 /// Why the store could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A setting cannot work.
     #[error(transparent)]
-    Config(#[from] StoreConfigError),
+    Config(#[from] SettingError),
     /// The database cannot be opened.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// The disk does not give back what was written, and no other nodes are known to do without it.
+    #[error(
+        "the database {path} is damaged ({what}), and no other nodes (store.join) say that every \
+         shard has a leader among them: if they hold its replicas, move the data directory away and \
+         let this node join as a new one (postino cluster join); otherwise restore a backup"
+    )]
+    Damaged {
+        /// What was found.
+        what: String,
+        /// Where.
+        path: PathBuf,
+    },
     /// The node's part in the cluster cannot be taken up.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -62,7 +82,8 @@ pub struct Store {
 
 impl Store {
     /// Opens the store that lies in `directory`, which is made if it is missing. `endpoint` is the
-    /// URL where other nodes and clients reach the [`Store::routes`] of this one.
+    /// URL where other nodes and clients reach the [`Store::routes`] of this one; `channels` connect
+    /// it to the others.
     ///
     /// A node that belongs to no cluster yet waits: see [`Cluster::init`] and
     /// [`crate::cluster::form`].
@@ -70,24 +91,52 @@ impl Store {
         config: StoreConfig,
         directory: &Path,
         endpoint: String,
+        channels: Channels,
     ) -> Result<Self, StoreError> {
-        config.validate()?;
+        let levels = Levels::of_this_process();
+        Self::start_at(levels, config, directory, endpoint, channels).await
+    }
+
+    /// The same with these feature levels.
+    pub(crate) async fn start_at(
+        levels: Levels,
+        config: StoreConfig,
+        directory: &Path,
+        endpoint: String,
+        channels: Channels,
+    ) -> Result<Self, StoreError> {
+        config.check()?;
         let config = Arc::new(config);
-        let db = Db::open(&directory.join("db"), &config.database.settings())?;
+        let others = cluster::others(&config.join, &endpoint);
+        let db = open(&config, directory, &endpoint, &others).await?;
         let notifier = Arc::new(Notifier::default());
+        let applier = Applier::new(db.clone(), Arc::clone(&notifier), levels);
+        let checksummer = applier.checksummer();
         let cluster = Cluster::open(ClusterParts {
             db: db.clone(),
             directory: directory.to_owned(),
-            endpoint,
+            endpoint: endpoint.clone(),
             settings: config.raft.settings(),
             shard_count: config.shards,
-            machine: Arc::new(Applier::new(db.clone(), Arc::clone(&notifier))),
-            node_ids: Arc::new(DirectoryNodeIds),
+            replicas: config.placement.replicas,
+            machine: Arc::new(applier),
+            levels,
+            node_ids: Arc::new(DirectoryNodeIds(db.clone())),
         })
         .await?;
-        let shards = Shards::new(db, cluster.clone(), config.forward_patience.get());
-        let context = Context::new(config, shards, notifier);
         let stop = CancellationToken::new();
+        let room = RoomWatch::new(db.clone(), config.database.room());
+        tokio::spawn(disk::watch(room, cluster.nodes(), stop.clone()));
+        tokio::spawn(end_with_damage(db.damage(), db.path().to_owned()));
+        let (seeker, stopped) = (cluster.clone(), stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => {}
+                () = cluster::seek(&seeker, &endpoint, &others) => {}
+            }
+        });
+        let shards = Shards::new(db, cluster.clone(), channels, config.forward_patience.get());
+        let context = Context::new(config, shards, notifier, checksummer);
         tokio::spawn(look_after(context.clone(), cluster.nodes(), stop.clone()));
         Ok(Self {
             cluster,
@@ -96,9 +145,22 @@ impl Store {
         })
     }
 
-    /// The gRPC services, to be mounted on one server.
-    pub fn routes(&self) -> Routes {
-        self.context.routes(&self.cluster)
+    /// The gRPC services, to be mounted on one server. `auth` says what new credentials cost; who
+    /// makes one asks for that. `max_message` is the octets of one message, each way.
+    pub fn routes(&self, auth: &AuthConfig, max_message: usize) -> Routes {
+        let scram = auth.scram.then_some(auth.scram_iterations);
+        let cost = CredentialCost {
+            argon2_memory: auth.argon2.memory.get(),
+            argon2_passes: auth.argon2.passes,
+            argon2_lanes: auth.argon2.lanes,
+            scram_iterations: scram.unwrap_or(0),
+        };
+        self.context.routes(&self.cluster, cost, max_message)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
     }
 
     /// This node's part in the cluster.
@@ -106,12 +168,18 @@ impl Store {
         &self.cluster
     }
 
+    #[cfg(test)]
+    pub(crate) fn shards(&self) -> &Shards {
+        &self.context.shards
+    }
+
     /// Whether it can serve now.
     pub fn readiness(&self) -> Readiness {
         let Some(node) = self.cluster.node() else {
             return Readiness::NoCluster;
         };
-        let groups = node.groups().iter();
+        let groups = node.groups().into_iter();
+        // Of shards that it holds no replica of, it has to have heard.
         let headless = groups.filter(|group| group.leader().is_none());
         match headless
             .map(|group| group.shard().get())
@@ -138,34 +206,61 @@ impl Store {
         (node.counters().snapshot(), groups)
     }
 
-    /// A checksum of a shard's state on this node and the log index that it belongs to, to compare
-    /// replicas; `None` if the shard changed all the while.
-    pub async fn checksum(&self, shard: ShardId) -> Result<Option<(u64, String)>, DbError> {
-        let index = || {
-            let node = self.cluster.node();
-            let group = node.and_then(|node| node.group(shard).cloned());
-            group.map_or(0, |group| group.status().applied_index)
+    /// Gives every lead to other nodes, and from now on gives away those that come: before the
+    /// node stops serving, so that clients are told where to go. Gives up at the deadline.
+    pub async fn hand_over(&self, deadline: Duration) {
+        self.context.placement.stop();
+        let Some(node) = self.cluster.node() else {
+            return;
         };
-        for _ in 0..CHECKSUM_TRIES {
-            let before = index();
-            let db = self.context.shards.db().clone();
-            let sum = tokio::task::spawn_blocking(move || apply::checksum(&db, shard)).await;
-            let sum = sum.map_err(DbError::corrupt)??;
-            if index() == before {
-                return Ok(Some((before, sum.to_hex().to_string())));
-            }
+        node.transfer_leaderships(deadline).await;
+        for group in node.groups() {
+            tokio::spawn(shun_lead(group, self.stop.clone()));
         }
-        Ok(None)
     }
 
     /// Stops: hands leads over to other nodes, then ends the groups. Everything that was
     /// acknowledged is on disk with or without it.
     pub async fn shutdown(&self, deadline: Duration) {
         self.stop.cancel();
+        self.context.checksummer.close();
         if let Some(node) = self.cluster.node() {
             node.transfer_leaderships(deadline).await;
             node.shutdown().await;
         }
+    }
+}
+
+/// Opens the database; a damaged one is put aside, if the others of the cluster do without it.
+async fn open(
+    config: &StoreConfig,
+    directory: &Path,
+    endpoint: &str,
+    others: &[String],
+) -> Result<Db, StoreError> {
+    let path = directory.join("db");
+    let settings = config.database.settings();
+    let known = damage::known(&path).map_err(DbError::from)?;
+    let what = match known {
+        Some(what) => what,
+        None => match Db::open(&path, &settings) {
+            Err(error) if error.is_damage() => error.to_string(),
+            opened => return Ok(opened?),
+        },
+    };
+    tracing::error!(what, "the database is damaged");
+    if !cluster::do_without(endpoint, others).await {
+        return Err(StoreError::Damaged { what, path });
+    }
+    damage::set_aside(directory, &path).map_err(DbError::from)?;
+    Ok(Db::open(&path, &settings)?)
+}
+
+/// Ends the process when the disk is found to be damaged, so that nothing of it is served; the next
+/// start puts the database aside, or says what to do.
+async fn end_with_damage(damage: watch::Receiver<Option<String>>, database: PathBuf) {
+    if damage::found(damage, &database).await {
+        std::process::abort();
     }
 }
 
@@ -182,13 +277,32 @@ async fn look_after(
             Err(_) => return,
         },
     };
-    for group in node.iter().flat_map(RaftNode::groups) {
-        tokio::spawn(lead::run(context.clone(), group.clone(), stop.clone()));
+    let Some(node) = node else { return };
+    for group in node.groups() {
+        tokio::spawn(lead::run(context.clone(), group, stop.clone()));
+    }
+    placement::report(context, node, stop).await;
+}
+
+/// Gives the lead of a group away whenever it comes, until the node stops.
+async fn shun_lead(group: Group, stop: CancellationToken) {
+    let mut leadership = group.leadership();
+    let shun = async {
+        while leadership.wait_for(|now| now.is_leader).await.is_ok() {
+            if group.transfer_leadership(SHUN).await.is_err() || group.is_leader() {
+                // Nobody takes it, or nobody yet.
+                tokio::time::sleep(SHUN).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = shun => {}
     }
 }
 
 /// Node ids from the directory.
-struct DirectoryNodeIds;
+struct DirectoryNodeIds(Db);
 
 impl NodeIds for DirectoryNodeIds {
     fn allocate(
@@ -198,13 +312,28 @@ impl NodeIds for DirectoryNodeIds {
     ) -> BoxFuture<'static, Result<NodeId, ProposeError>> {
         Box::pin(async move {
             let command = Kind::AllocateNode(AllocateNodeCommand { endpoint });
-            let proposal = Proposal::new(command::encode(command));
+            let proposal = Proposal::new(command::encode(command)).urgently(true);
             let raft::Applied { answer, .. } = control.propose(proposal).await?;
             match command::decode_answer(answer) {
                 Ok(Answer::Node(allocated)) => Ok(NodeId::new(allocated.node)),
                 // Allocation is never refused.
                 _ => Err(ProposeError::Unknown),
             }
+        })
+    }
+
+    fn refusal(&self, node: NodeId) -> Result<Option<String>, DbError> {
+        let (snapshot, space) = self.0.view(ShardId::CONTROL)?;
+        let row: Option<NodeRow> =
+            snapshot.row(Family::Directory, directory::node(space, node.get()))?;
+        Ok(match row.map(|row| row.standing()) {
+            Some(NodeState::Removed) => Some(format!(
+                "that node was removed as node {node}: empty its directory, so that it gets a new id"
+            )),
+            Some(NodeState::Draining) => Some(format!(
+                "node {node} is being drained: postino cluster drain {node} --undo keeps it"
+            )),
+            _ => None,
         })
     }
 }

@@ -3,7 +3,10 @@
 mod node;
 
 use node::{DEADLINE, Node, RETURN_PATH, message, mint, now_ms};
-use postino_proto::admin::v1::{RemoveAccountRequest, RetryQueueRequest};
+use postino_proto::admin::v1::{
+    AddAccountRequest, CredentialCost, GetCredentialCostRequest, RemoveAccountRequest,
+    RetryQueueRequest,
+};
 use postino_proto::store::v1::recipient_outcome::Outcome;
 use postino_proto::store::v1::*;
 use postino_proto::{Fault, FaultKind};
@@ -202,6 +205,7 @@ async fn a_letter_waits_in_the_spool_until_it_is_settled() {
     let done = |recipient| RecipientOutcome {
         recipient,
         outcome: Some(Outcome::Delivered(Delivered::default())),
+        attempt: 1,
     };
     let settle = |lease_epoch, recipients| SettleRequest {
         shard,
@@ -261,10 +265,11 @@ async fn changes_reach_who_watches() {
     let directory = tempfile::tempdir().unwrap();
     let mut node = Node::start(directory.path()).await;
     let alice = node.account("alice@example.org").await;
-    let watch = WatchRequest {
+    let watch = |since| WatchRequest {
         account: Some(alice),
+        since,
     };
-    let mut events = node.mail.watch(watch).await.unwrap().into_inner();
+    let mut events = node.mail.watch(watch(None)).await.unwrap().into_inner();
     let start = events.message().await.unwrap().unwrap();
     let since = node.open(alice, "INBOX").await.highest_mod_seq;
     for _ in 0..7 {
@@ -281,6 +286,13 @@ async fn changes_reach_who_watches() {
         touched
     };
     assert!(tokio::time::timeout(DEADLINE, heard).await.unwrap());
+
+    // Who was away goes on where they were.
+    for (known, touched) in [(start.mod_seq, vec![INBOX]), (start.mod_seq + 7, vec![])] {
+        let again = node.mail.watch(watch(Some(known))).await;
+        let first = again.unwrap().into_inner().message().await.unwrap();
+        assert_eq!(first.unwrap().mailboxes, touched);
+    }
 
     // More messages than one command changes: the call still does them all.
     let store = StoreFlagsRequest {
@@ -499,6 +511,7 @@ async fn an_account_half_made_is_completed_by_the_next_leader() {
     let propose = ProposeRequest {
         shard: 0,
         command: [&[1], create.encode_to_vec().as_slice()].concat().into(),
+        ..ProposeRequest::default()
     };
     node.shards.propose(propose).await.unwrap();
     node.stop().await;
@@ -538,5 +551,43 @@ async fn an_account_half_made_is_completed_by_the_next_leader() {
             .await
             .filed
     );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_added_again_by_the_same_request_is_the_same_and_by_another_one_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = Node::start(directory.path()).await;
+    let alice = node.account("alice@example.org").await;
+    // The same credential: the answer was lost, and the client asks again.
+    assert_eq!(node.account("alice@example.org").await, alice);
+    let other = AddAccountRequest {
+        address: "Alice@example.org".into(),
+        credential: Some(Credential {
+            password_hash: "$argon2id$y".into(),
+            ..Credential::default()
+        }),
+    };
+    let refused = node.admin.add_account(other).await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_makes_a_credential_is_told_what_it_shall_cost() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = Node::start(directory.path()).await;
+    let cost = node
+        .admin
+        .get_credential_cost(GetCredentialCostRequest {})
+        .await;
+    let default = postino_config::AuthConfig::default();
+    let expected = CredentialCost {
+        argon2_memory: default.argon2.memory.get(),
+        argon2_passes: default.argon2.passes,
+        argon2_lanes: default.argon2.lanes,
+        scram_iterations: default.scram_iterations,
+    };
+    assert_eq!(cost.unwrap().into_inner(), expected);
     node.stop().await;
 }

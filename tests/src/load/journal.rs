@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 /// What is known of a letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fate {
     /// Its 250 came: it must be in the mailbox once.
     Acknowledged,

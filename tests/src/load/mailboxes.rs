@@ -76,17 +76,39 @@ impl Verdict {
     }
 }
 
+/// What is known of letters, by recipient and Message-ID.
+pub type Fates = BTreeMap<String, BTreeMap<String, Fate>>;
+
+/// How often each Message-ID is in each recipient's INBOX.
+pub type Contents = BTreeMap<String, BTreeMap<String, usize>>;
+
 /// Looks every journaled id up in its recipient's INBOX.
-pub async fn verify(
+pub async fn verify(server: SocketAddr, password: &str, journal: &Fates) -> Result<Verdict> {
+    let contents = contents(server, password, journal.keys()).await?;
+    Ok(judge(journal, &contents))
+}
+
+/// Reads the INBOX of each of these.
+pub async fn contents(
     server: SocketAddr,
     password: &str,
-    journal: &BTreeMap<String, BTreeMap<String, Fate>>,
-) -> Result<Verdict> {
+    addresses: impl Iterator<Item = &String>,
+) -> Result<Contents> {
+    let mut contents = Contents::new();
+    for address in addresses {
+        let there = message_ids(server, address, password).await?;
+        contents.insert(address.clone(), there);
+    }
+    Ok(contents)
+}
+
+/// What the mailboxes should hold against what they do.
+pub fn judge(journal: &Fates, contents: &Contents) -> Verdict {
     let mut verdict = Verdict::default();
     for (address, letters) in journal {
-        let there = message_ids(server, address, password).await?;
+        let count = |id: &String| contents.get(address)?.get(id).copied();
         for (id, fate) in letters {
-            match (there.get(id).copied().unwrap_or(0), fate) {
+            match (count(id).unwrap_or(0), fate) {
                 (0, Fate::Acknowledged) => verdict.lost.push(id.clone()),
                 (0, Fate::Unknown) => {}
                 (1, Fate::Acknowledged) => verdict.found += 1,
@@ -95,7 +117,7 @@ pub async fn verify(
             }
         }
     }
-    Ok(verdict)
+    verdict
 }
 
 /// How often each Message-ID is in an INBOX.

@@ -4,6 +4,7 @@
 pub mod cost;
 pub mod imap;
 pub mod journal;
+pub mod letters;
 pub mod mailboxes;
 pub mod smtp;
 

@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 
 use super::journal::{Fate, Journal};
 use super::{Accounts, LONGEST};
+use crate::PASSWORD;
 use crate::letter::letter;
 use crate::smtp::Smtp;
 
@@ -30,6 +31,26 @@ pub struct Plan {
     pub sender: String,
     /// The recipients, one a letter, in turn.
     pub accounts: Accounts,
+}
+
+impl Plan {
+    /// As many letters as `limit` allows, of 6,000 octets over eight connections, to so many aliases:
+    /// u0@example.org, u1@example.org …
+    pub fn to_aliases(server: SocketAddr, count: usize, limit: Duration) -> Self {
+        Self {
+            server,
+            connections: 8,
+            messages: usize::MAX,
+            limit,
+            size: 6000,
+            sender: "load@sender.test".into(),
+            accounts: Accounts {
+                pattern: "u{}@example.org".into(),
+                count,
+                password: PASSWORD.into(),
+            },
+        }
+    }
 }
 
 /// What came of it.

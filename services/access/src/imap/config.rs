@@ -1,6 +1,6 @@
 //! Section `[access.imap]`.
 
-use postino_config::{ByteSize, Duration};
+use postino_config::{ByteSize, Duration, SettingError};
 use postino_imap::Limits;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,41 @@ impl Default for ImapConfig {
 }
 
 impl ImapConfig {
+    /// Checks what the types cannot.
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        let zero = Duration::default();
+        let rules = [
+            (self.idle_timeout > zero, "idle_timeout must not be 0"),
+            (self.login_timeout > zero, "login_timeout must not be 0"),
+            (self.write_timeout > zero, "write_timeout must not be 0"),
+            (self.idle_keepalive > zero, "idle_keepalive must not be 0"),
+            // RFC 7162 section 4 asks for 8192.
+            (
+                self.max_line.get() >= 8192,
+                "max_line must be 8192 octets at least",
+            ),
+            (
+                self.max_literals.get() >= 1024,
+                "max_literals must be 1024 octets at least",
+            ),
+            (
+                self.max_line_before_login.get() >= 1024,
+                "max_line_before_login must be 1024 octets at least",
+            ),
+            (self.max_append.get() > 0, "max_append must not be 0"),
+            (self.max_depth > 0, "max_depth must not be 0"),
+            (self.max_arguments > 0, "max_arguments must not be 0"),
+            (self.max_bad_commands > 0, "max_bad_commands must not be 0"),
+            (
+                self.max_login_failures > 0,
+                "max_login_failures must not be 0",
+            ),
+            (self.max_header.get() > 0, "max_header must not be 0"),
+            (self.batch > 0, "batch must not be 0"),
+        ];
+        postino_config::check("access.imap", &rules)
+    }
+
     /// The parser's limits for a client that has not logged in.
     pub(super) fn limits_before_login(&self) -> Limits {
         let line = self.max_line_before_login.as_usize();

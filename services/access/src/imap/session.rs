@@ -388,7 +388,8 @@ fn log_store_error(command: &'static str, error: &StoreError) {
 mod tests {
     use super::*;
 
-    /// What a waiting session costs beside its socket (DESIGN, "Promises in numbers").
+    /// What a waiting session costs beside its socket (services/ARCHITECTURE.md, "Promises in
+    /// numbers").
     #[tokio::test]
     async fn a_waiting_session_is_small() {
         let (mut session, _client) = super::super::tests::session().await;

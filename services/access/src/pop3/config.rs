@@ -1,6 +1,6 @@
 //! Section `[access.pop3]`.
 
-use postino_config::{ByteSize, Duration};
+use postino_config::{ByteSize, Duration, SettingError};
 use serde::{Deserialize, Serialize};
 
 /// Section `[access.pop3]`: limits and times of POP3 sessions.
@@ -41,5 +41,32 @@ impl Default for Pop3Config {
             login_failure_delay: Duration::secs(2),
             store_retries: 5,
         }
+    }
+}
+
+impl Pop3Config {
+    /// Checks what the types cannot.
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        let zero = Duration::default();
+        let rules = [
+            (self.idle_timeout > zero, "idle_timeout must not be 0"),
+            (self.login_timeout > zero, "login_timeout must not be 0"),
+            (self.write_timeout > zero, "write_timeout must not be 0"),
+            // RFC 2449 section 4, the CRLF included.
+            (
+                self.max_line.get() >= 255,
+                "max_line must be 255 octets at least",
+            ),
+            (
+                self.max_response >= self.max_line,
+                "max_response must be max_line at least",
+            ),
+            (self.max_bad_commands > 0, "max_bad_commands must not be 0"),
+            (
+                self.max_login_failures > 0,
+                "max_login_failures must not be 0",
+            ),
+        ];
+        postino_config::check("access.pop3", &rules)
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use postino_net::{Connection, plaintext_allowed};
 use postino_pop3::{
-    AuthenticateError, CommitError, Credentials, Maildrop, MaildropError, Message, Plaintext,
-    ReadError, Settings, Step, Tls, Wanted,
+    AuthenticateError, CommitError, Maildrop, MaildropError, Message, Plaintext, ReadError,
+    Settings, Step, Tls, Wanted,
 };
 use postino_types::Uid;
+use postino_types::sasl::Plain;
 
 use super::hold::Hold;
 use super::inbox::Inbox;
@@ -78,7 +79,7 @@ impl Session {
         match step {
             Step::Input => return self.input().await,
             Step::StartTls => return Box::pin(self.start_tls()).await,
-            Step::Authenticate(credentials) => Box::pin(self.authenticate(credentials)).await,
+            Step::Authenticate(plain) => Box::pin(self.authenticate(plain)).await,
             Step::OpenMaildrop => {
                 let opened = Box::pin(self.open()).await;
                 self.machine.opened(opened);
@@ -121,9 +122,11 @@ impl Session {
         Ok(())
     }
 
-    async fn authenticate(&mut self, credentials: Credentials) {
-        let Credentials { user, password } = credentials;
-        let result = self.server.logins.log_in(&user, &password).await;
+    async fn authenticate(&mut self, plain: Plain) {
+        let result = match plain.user() {
+            Ok(user) => self.server.logins.log_in(user, &plain.password).await,
+            Err(_) => Err(LoginError::Wrong),
+        };
         let metrics = &self.server.metrics;
         let result = match result {
             Ok(account) => {

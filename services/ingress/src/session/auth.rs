@@ -1,19 +1,16 @@
 //! `AUTH`: is the password right?
 
 use postino_client::credential::AuthError;
-use postino_smtp::sasl::Credentials;
 use postino_smtp::server::{Authentication, Event};
+use postino_types::sasl::Plain;
 use tracing::Instrument;
 
 use super::Session;
 
 impl Session {
-    pub(super) async fn authenticate(&mut self, credentials: Credentials) {
+    pub(super) async fn authenticate(&mut self, plain: Plain) {
         let span = tracing::info_span!("smtp.auth", mail.outcome = tracing::field::Empty);
-        let outcome = self
-            .check_credentials(credentials)
-            .instrument(span.clone())
-            .await;
+        let outcome = self.check_credentials(plain).instrument(span.clone()).await;
         let name = match outcome {
             Authentication::Accepted => "accepted",
             Authentication::Rejected => "rejected",
@@ -24,20 +21,12 @@ impl Session {
         self.machine.handle(Event::Authenticated(outcome));
     }
 
-    async fn check_credentials(&mut self, credentials: Credentials) -> Authentication {
-        // Nobody may act as somebody else (RFC 4616 section 2).
-        let name = &credentials.username;
-        if credentials
-            .authorization
-            .is_some_and(|other| !other.eq_ignore_ascii_case(name))
-        {
+    async fn check_credentials(&mut self, plain: Plain) -> Authentication {
+        let Ok(name) = plain.user() else {
             return Authentication::Rejected;
-        }
+        };
         let authenticator = &self.server.clients.authenticator;
-        match authenticator
-            .authenticate(name, &credentials.password)
-            .await
-        {
+        match authenticator.authenticate(name, &plain.password).await {
             Ok(user) => {
                 self.user = Some(user);
                 Authentication::Accepted

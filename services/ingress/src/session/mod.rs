@@ -1,10 +1,13 @@
 //! One connection: the machine of `postino-smtp`, driven on a socket.
 //!
 //! What the machine asks for is answered in the file of the command it asks for: [`auth`],
-//! [`mail`], [`rcpt`], [`data`].
+//! [`mail`], [`rcpt`], [`data`]; at the end of the data a letter is handed over ([`hand_over`]).
 
 mod auth;
 mod data;
+mod finish;
+mod from;
+mod hand_over;
 mod mail;
 mod rcpt;
 
@@ -37,6 +40,15 @@ pub(crate) struct Session {
     transaction: Option<Transaction>,
     letter: Option<Letter>,
     resolving: JoinSet<Resolved>,
+    input: Input,
+}
+
+/// Whether the client may say more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    Open,
+    /// The client has said all; what it said before is still answered.
+    Ended,
 }
 
 /// Why a session ended before it was closed in order.
@@ -80,6 +92,7 @@ impl Session {
             transaction: None,
             letter: None,
             resolving: JoinSet::new(),
+            input: Input::Open,
         };
         async {
             if let Err(error) = session.serve(Wire::new(connection)).await {
@@ -150,15 +163,23 @@ impl Session {
             Some(letter) => deadline.min(letter.deadline()),
             None => deadline,
         };
+        if self.input == Input::Ended && self.resolving.is_empty() {
+            return Err(SessionError::Closed);
+        }
+        // While the machine waits for a verdict it takes nothing in: one line is enough to know that
+        // the client goes on, the rest stays where the client has to wait.
+        let enough = self.server.config.max_command_line.as_usize();
+        let takes_more = self.resolving.is_empty() || self.machine.input().len() < enough;
+        let reads = self.input == Input::Open && takes_more;
         let waiting_for_stop = !self.server.shutdown.is_begun();
         let shutdown = self.server.shutdown.clone();
         tokio::select! {
             biased;
             Some(resolved) = self.resolving.join_next() => self.on_resolved(resolved?),
             () = shutdown.begun(), if waiting_for_stop => self.machine.handle(Event::Shutdown),
-            read = timeout_at(deadline, wire.fill()) => match read {
+            read = timeout_at(deadline, wire.fill()), if reads => match read {
                 Ok(read) => match read? {
-                    0 => return Err(SessionError::Closed),
+                    0 => self.input = Input::Ended,
                     // The machine's buffer is empty as a rule; then this copies nothing.
                     _ => self.machine.input().unsplit(wire.input().split()),
                 },

@@ -3,6 +3,8 @@
 use postino_config::{ByteSize, Duration, PlaintextPolicy};
 use postino_ingress::IngressConfig;
 use postino_proto::{Fault, FaultKind};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::Status;
 
 use crate::support::{Act, Ingress, Talk};
@@ -56,6 +58,23 @@ async fn a_letter_is_taken_with_its_trace_and_what_imap_needs() {
     assert_eq!(email.size, (return_path.len() + message.len()) as u64);
     assert!(talk.say("QUIT").await.starts_with("221 2.0.0"));
     assert_eq!(talk.reply().await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_and_closed_its_half_is_answered() {
+    let ingress = Ingress::start().await;
+    ingress.node.local("alice@example.org", 7, 3);
+    let mut socket = TcpStream::connect(ingress.smtp).await.expect("connected");
+    let all = format!(
+        "EHLO client.example.com\r\nMAIL FROM:<carol@example.com>\r\n\
+         RCPT TO:<alice@example.org>\r\nDATA\r\n{LETTER}.\r\n"
+    );
+    socket.write_all(all.as_bytes()).await.expect("sent");
+    socket.shutdown().await.expect("half closed");
+    let mut replies = String::new();
+    socket.read_to_string(&mut replies).await.expect("answered");
+    assert!(replies.contains("\r\n250 2.0.0 queued as "), "{replies}");
+    assert_eq!(ingress.node.letters().len(), 1);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use postino_types::{Domain, EmailAddress};
 
 use crate::{CallError, StoreClient};
 
-/// The longest that an answer may be used (DESIGN, "The store": at most 1 s stale).
+/// The longest that an answer may be used (services/ARCHITECTURE.md, "The store").
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// The directory with a bounded cache that is never older than 1 s; clones share it.

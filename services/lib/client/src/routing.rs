@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use postino_config::Duration;
+use postino_config::{Duration, SettingError};
 use postino_proto::routing::v1::routing_client::RoutingClient as Stub;
 use postino_proto::routing::v1::{
     CheckSenderRequest, CheckSenderResponse, PlanRequest, PlanResponse, ResolveRequest,
@@ -36,6 +36,23 @@ impl Default for RoutingClientConfig {
             call_timeout: Duration::secs(30),
             attempt_timeout: Duration::secs(20),
         }
+    }
+}
+
+impl RoutingClientConfig {
+    /// Checks what the types cannot.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let rules = [
+            (
+                self.attempt_timeout > Duration::default(),
+                "attempt_timeout must not be 0",
+            ),
+            (
+                self.attempt_timeout <= self.call_timeout,
+                "attempt_timeout must be at most call_timeout",
+            ),
+        ];
+        postino_config::check("routing_client", &rules)
     }
 }
 

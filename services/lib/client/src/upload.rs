@@ -14,11 +14,12 @@ use postino_proto::store::v1::mail_store_client::MailStoreClient;
 use postino_proto::store::v1::spool_client::SpoolClient;
 use postino_proto::store::v1::{
     AcceptBegin, AcceptFinish, AcceptRequest, AcceptResponse, AppendBegin, AppendFinish,
-    AppendRequest, AppendResponse, GetLetterRequest,
+    AppendRequest, AppendResponse, ResolveAcceptRequest,
 };
-use postino_types::{QueueId, ShardId};
+use postino_types::{Permanence, QueueId, ShardId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 use tracing::Instrument;
@@ -74,9 +75,25 @@ pub trait Kind: Clone + Send + Sync + 'static {
     fn call<S>(channel: Channel, max: usize, steps: S) -> Answer<Self::Response>
     where
         S: Stream<Item = Self::Request> + Send + 'static;
-    /// Asks whether it was accepted after all; `None` if that cannot be told.
+    /// Asks what became of one whose answer was lost.
     #[doc(hidden)]
-    fn resolve(&self, client: &StoreClient) -> impl Future<Output = Option<Self::Response>> + Send;
+    fn resolve(
+        &self,
+        client: &StoreClient,
+    ) -> impl Future<Output = Resolved<Self::Response>> + Send;
+}
+
+/// What became of a message whose answer was lost.
+#[doc(hidden)]
+pub enum Resolved<T> {
+    /// It was accepted.
+    Accepted(T),
+    /// It was not, and cannot be any more.
+    GivenUp,
+    /// The store did not say: asking again may help.
+    NotYet,
+    /// Nobody can tell.
+    Never,
 }
 
 /// A message on its way. Dropping it before [`finish`](Self::finish) hands nothing over.
@@ -164,20 +181,26 @@ impl<K: Kind> Upload<K> {
             return Err(CallError::Unavailable("the upload is broken".to_owned()).into());
         };
         drop(steps);
-        let limit = self.client.config().upload_timeout.get();
-        let error = match tokio::time::timeout(limit, &mut answer.0).await {
+        let deadline = Instant::now() + self.client.config().upload_timeout.get();
+        let error = match timeout_at(deadline, &mut answer.0).await {
             Ok(Ok(Ok(response))) => return Ok(response),
             Ok(Ok(Err(error))) => error,
             Ok(Err(error)) => CallError::Unknown(error.to_string()),
             Err(_) => CallError::Unknown("no answer in time".to_owned()),
         };
-        match error.is_unknown() {
-            true => self
-                .kind
-                .resolve(&self.client)
-                .await
-                .ok_or_else(|| error.into()),
-            false => Err(error.into()),
+        if !error.is_unknown() {
+            return Err(error.into());
+        }
+        loop {
+            match self.kind.resolve(&self.client).await {
+                Resolved::Accepted(response) => return Ok(response),
+                Resolved::GivenUp => {
+                    let text = "the letter was not accepted".to_owned();
+                    return Err(CallError::Unavailable(text).into());
+                }
+                Resolved::NotYet if Instant::now() < deadline => {}
+                Resolved::NotYet | Resolved::Never => return Err(error.into()),
+            }
         }
     }
 
@@ -324,17 +347,18 @@ impl Kind for LetterUpload {
         Box::pin(async move { stub.accept(steps).await.map(Response::into_inner) })
     }
 
-    /// A letter that is in the spool was accepted. One that is not may have been accepted and
-    /// settled since, so its absence tells nothing.
-    async fn resolve(&self, client: &StoreClient) -> Option<AcceptResponse> {
-        let request = GetLetterRequest {
+    async fn resolve(&self, client: &StoreClient) -> Resolved<AcceptResponse> {
+        let request = ResolveAcceptRequest {
             queue_id: self.queue_id.to_string(),
         };
-        client
-            .get_letter(request)
-            .await
-            .ok()
-            .map(|_| AcceptResponse::default())
+        match client.resolve_accept(request).await {
+            Ok(resolved) => match resolved.accepted {
+                Some(response) => Resolved::Accepted(response),
+                None => Resolved::GivenUp,
+            },
+            Err(error) if error.permanence() == Permanence::Temporary => Resolved::NotYet,
+            Err(_) => Resolved::Never,
+        }
     }
 }
 
@@ -382,7 +406,7 @@ impl Kind for MessageUpload {
         Box::pin(async move { stub.append(steps).await.map(Response::into_inner) })
     }
 
-    async fn resolve(&self, _: &StoreClient) -> Option<AppendResponse> {
-        None
+    async fn resolve(&self, _: &StoreClient) -> Resolved<AppendResponse> {
+        Resolved::Never
     }
 }

@@ -7,11 +7,13 @@
 mod byte_size;
 mod duration;
 mod layers;
+mod rule;
 mod secret;
 mod shared;
 
 pub use byte_size::{ByteSize, ByteSizeError};
 pub use duration::{Duration, DurationError};
 pub use layers::{ConfigError, ENVIRONMENT_PREFIX, Layers};
+pub use rule::{SettingError, check};
 pub use secret::{SecretError, SecretRef};
 pub use shared::{Argon2Params, AuthConfig, GrpcConfig, InsecureBind, PlaintextPolicy, TlsConfig};

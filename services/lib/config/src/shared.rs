@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteSize, Duration};
+use crate::{ByteSize, Duration, SettingError, check};
 
 /// When a password may be sent without TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -93,6 +93,34 @@ impl Default for AuthConfig {
     }
 }
 
+impl AuthConfig {
+    /// Checks what the types cannot.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let argon2 = &self.argon2;
+        // RFC 9106 section 3.1: 8 KiB for each lane at least, less than 4 TiB in all.
+        let lanes = u64::from(argon2.lanes) * 8 * 1024;
+        let rules = [
+            (
+                (1..1 << 24).contains(&argon2.lanes),
+                "argon2.lanes must be between 1 and 16777215",
+            ),
+            (argon2.passes > 0, "argon2.passes must not be 0"),
+            (
+                (lanes..1 << 42).contains(&argon2.memory.get()),
+                "argon2.memory must be 8 KiB for each lane at least, and less than 4 TiB",
+            ),
+            // RFC 7677 section 4.
+            (
+                !self.scram || self.scram_iterations >= 4096,
+                "scram_iterations must be 4096 at least",
+            ),
+            (self.waiting > 0, "waiting must not be 0"),
+            (self.wait > Duration::default(), "wait must not be 0"),
+        ];
+        check("auth", &rules)
+    }
+}
+
 /// Section `[tls]`: the certificate that servers show. Both unset: one is made.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -105,6 +133,14 @@ pub struct TlsConfig {
     pub key: Option<PathBuf>,
 }
 
+impl TlsConfig {
+    /// Checks what the types cannot.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let both = self.certificate.is_some() == self.key.is_some();
+        check("tls", &[(both, "certificate and tls.key go together")])
+    }
+}
+
 /// Section `[grpc]`: the connections of our services among themselves, both ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -112,6 +148,9 @@ pub struct GrpcConfig {
     /// Allows gRPC on addresses other than loopback, although it is neither encrypted nor
     /// authenticated yet.
     pub insecure: bool,
+    /// `HOST:PORT` by which other processes reach this one; a name that stays, if its address does
+    /// not. Empty: the address that is bound.
+    pub advertise: String,
     /// Largest message, each way.
     pub max_message: ByteSize,
     /// HTTP/2 window of one stream.
@@ -132,6 +171,7 @@ impl Default for GrpcConfig {
     fn default() -> Self {
         Self {
             insecure: false,
+            advertise: String::new(),
             max_message: ByteSize::mib(16),
             stream_window: ByteSize::mib(1),
             connection_window: ByteSize::mib(8),
@@ -152,6 +192,42 @@ impl Default for GrpcConfig {
 pub struct InsecureBind(pub SocketAddr);
 
 impl GrpcConfig {
+    /// Checks what the types cannot.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let zero = Duration::default();
+        // RFC 9113 section 6.9.1: a window is at most 2^31-1 octets.
+        let window = |size: ByteSize| (1 << 16..1 << 31).contains(&size.get());
+        let rules = [
+            (
+                self.advertise.is_empty() || is_authority(&self.advertise),
+                "advertise must be HOST:PORT",
+            ),
+            (
+                self.max_message >= ByteSize::mib(1),
+                "max_message must be 1 MiB at least",
+            ),
+            (
+                window(self.stream_window),
+                "stream_window must be between 64 KiB and 2 GiB",
+            ),
+            (
+                window(self.connection_window),
+                "connection_window must be between 64 KiB and 2 GiB",
+            ),
+            (self.max_streams > 0, "max_streams must not be 0"),
+            (self.connect_timeout > zero, "connect_timeout must not be 0"),
+            (
+                self.keepalive_interval > zero,
+                "keepalive_interval must not be 0",
+            ),
+            (
+                self.keepalive_timeout > zero,
+                "keepalive_timeout must not be 0",
+            ),
+        ];
+        check("grpc", &rules)
+    }
+
     /// Checks that gRPC may be bound here: loopback, or `insecure` is set.
     pub fn check_bind(&self, address: SocketAddr) -> Result<(), InsecureBind> {
         match self.insecure || address.ip().to_canonical().is_loopback() {
@@ -161,9 +237,62 @@ impl GrpcConfig {
     }
 }
 
+/// Whether a text is HOST:PORT; an IPv6 address stands in brackets (RFC 3986 section 3.2.2).
+fn is_authority(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let address = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let host_is_fine = match address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let letter = |octet: u8| octet.is_ascii_alphanumeric() || b"-._".contains(&octet);
+            !host.is_empty() && host.bytes().all(letter)
+        }
+    };
+    host_is_fine && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_advertised_address_names_a_host_and_a_port() {
+        for good in [
+            "store-0.store.mail.svc:2090",
+            "10.0.0.1:1",
+            "[fd00::7]:2090",
+        ] {
+            assert!(is_authority(good), "{good}");
+        }
+        for bad in [
+            "store-0",
+            "http://a:1",
+            "a:0",
+            ":1",
+            "fd00::7:2090",
+            "a:70000",
+            "[a]:1",
+        ] {
+            assert!(!is_authority(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_sound_and_half_a_certificate_is_none() {
+        assert_eq!(AuthConfig::default().check(), Ok(()));
+        assert_eq!(GrpcConfig::default().check(), Ok(()));
+        assert_eq!(TlsConfig::default().check(), Ok(()));
+        let half = TlsConfig {
+            certificate: Some("certificate.pem".into()),
+            key: None,
+        };
+        let error = half.check().expect_err("no key").to_string();
+        assert_eq!(error, "tls.certificate and tls.key go together");
+    }
 
     #[test]
     fn plaintext_is_for_loopback_unless_set_otherwise() {

@@ -295,7 +295,8 @@ fn section_of(name: &str) -> Option<(&str, u32, bool)> {
 fn join_sections(sections: BTreeMap<(String, u32), (Vec<u8>, bool)>, into: &mut Vec<Parameter>) {
     let mut sections = sections.into_iter().peekable();
     while let Some(((base, number), (mut value, mut extended))) = sections.next() {
-        let mut expected = number + 1;
+        // The number is the sender's: it may be the largest there is.
+        let mut expected = number.saturating_add(1);
         while let Some(((next, n), _)) = sections.peek() {
             if *next != base {
                 break;
@@ -344,6 +345,14 @@ mod tests {
         assert_eq!(t.parameter("name"), Some(&b"hello world"[..]));
         assert_eq!(t.parameter("f*"), Some(&b"utf-8''%41b"[..]));
         assert_eq!(t.parameters.len(), 2);
+    }
+
+    #[test]
+    fn a_section_may_have_the_largest_number() {
+        let t = content_type("text/plain; a*4294967295=x; a*0=y; b*4294967295*=x; c*4294967296=x");
+        assert_eq!(t.parameter("a"), Some(&b"y"[..]));
+        assert_eq!(t.parameter("b"), None);
+        assert_eq!(t.parameter("c"), None);
     }
 
     #[test]

@@ -111,6 +111,14 @@ pub struct Delivery {
     pub email: Email,
 }
 
+/// Makes the delivered message of one that is kept exactly as it came, `Return-Path` fields
+/// included: nothing was delivered here, somebody put it into a mailbox (RFC 3501 section 6.3.11).
+pub fn keep(mut structure: Structure) -> Delivery {
+    structure.return_paths.clear();
+    structure.return_path_lines = 0;
+    deliver(&structure, b"", b"")
+}
+
 /// Makes the delivered message of an accepted one.
 ///
 /// `structure` is the scan of what the client sent. The accepted message is `prefix` (trace

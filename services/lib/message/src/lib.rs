@@ -23,6 +23,7 @@ mod range;
 mod scan;
 mod search;
 mod section;
+pub mod seven_bit;
 mod subject;
 mod wire;
 
@@ -30,7 +31,7 @@ pub use address::{AddressItem, Mailbox, addresses};
 pub use compose::{MissingFields, date_field, message_id_field, missing_fields, return_path_field};
 pub use content::{ContentType, Disposition, Parameter, PartFields};
 pub use date::{DateTime, format_date, parse_date};
-pub use email::{Delivery, Email, Part, PartKind, Segment, deliver};
+pub use email::{Delivery, Email, Part, PartKind, Segment, deliver, keep};
 pub use envelope::EnvelopeFields;
 pub use filter::{FieldFilter, FieldSelection, filter_fields};
 pub use header::{Field, Fields, fields, first_field};

@@ -1,7 +1,7 @@
 //! Settings of the network.
 
 use ipnet::IpNet;
-use postino_config::Duration;
+use postino_config::{Duration, SettingError};
 use serde::{Deserialize, Serialize};
 
 /// Section `[net]`: connections of mail clients, for every protocol.
@@ -35,5 +35,23 @@ impl Default for NetConfig {
             keepalive: Duration::mins(2),
             drain: Duration::secs(20),
         }
+    }
+}
+
+impl NetConfig {
+    /// Checks what the types cannot.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let zero = Duration::default();
+        let rules = [
+            (self.connections > 0, "connections must not be 0"),
+            (self.per_address > 0, "per_address must not be 0"),
+            (self.proxy_timeout > zero, "proxy_timeout must not be 0"),
+            (
+                self.handshake_timeout > zero,
+                "handshake_timeout must not be 0",
+            ),
+            (self.keepalive > zero, "keepalive must not be 0"),
+        ];
+        postino_config::check("net", &rules)
     }
 }

@@ -13,7 +13,6 @@ mod stuffing;
 
 pub use command::{Command, CommandError};
 pub use maildrop::{Maildrop, Message, MessageNumber};
-pub use sasl::{Credentials, SaslError};
 pub use server::{
     AuthenticateError, CommitError, MaildropError, Plaintext, ReadError, Server, Settings, Step,
     Tls, Wanted,

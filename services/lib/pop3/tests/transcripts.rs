@@ -77,7 +77,9 @@ impl Player<'_> {
                 Step::Flush => String::new(),
                 Step::Wait => panic!("{}: waits for an answer it has got", self.name),
                 Step::StartTls => "start tls".into(),
-                Step::Authenticate(c) => format!("authenticate {} {}", c.user, c.password.expose()),
+                Step::Authenticate(c) => {
+                    format!("authenticate {} {}", c.authentication, c.password.expose())
+                }
                 Step::OpenMaildrop => "open".into(),
                 Step::Read(message) => format!("read {}", message.uid),
                 Step::Commit(uids) => {

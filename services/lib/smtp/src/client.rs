@@ -13,9 +13,9 @@ mod transaction;
 use std::time::Duration;
 
 use bytes::Bytes;
+use postino_types::sasl::Plain;
 use postino_types::{Recipient, ReversePath};
 
-use crate::sasl::Credentials;
 use crate::{BodyKind, ClientName, Internationalized, ReplyLimits};
 
 pub use capabilities::Capabilities;
@@ -61,7 +61,7 @@ pub struct Settings {
     /// The use of STARTTLS; of no effect on a connection that starts with TLS.
     pub tls: TlsUse,
     /// To log in with AUTH PLAIN. They are sent in the open only if `tls` is [`TlsUse::Never`].
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<Plain>,
     /// Bounds of what is read.
     pub replies: ReplyLimits,
 }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use postino_types::Secret;
+use postino_types::sasl::Plain;
 
 /// Longest line of an exchange, in octets (RFC 4954 section 4).
 pub const MAX_LINE: usize = 12_288;
@@ -35,17 +36,6 @@ impl Mechanism {
     }
 }
 
-/// What a client proves its identity with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// Whom to act as, if not the user itself (RFC 4616 `authzid`).
-    pub authorization: Option<String>,
-    /// The user's name (`authcid`).
-    pub username: String,
-    /// The user's password.
-    pub password: Secret,
-}
-
 /// Why an exchange ended without credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SaslError {
@@ -65,8 +55,8 @@ pub enum SaslError {
 pub enum Step {
     /// Send this, in base64, after `334`.
     Challenge(&'static str),
-    /// The credentials are complete; they are not checked yet.
-    Done(Credentials),
+    /// Name and password are complete; they are not checked yet.
+    Done(Plain),
     /// The exchange failed.
     Failed(SaslError),
 }
@@ -96,7 +86,7 @@ impl Exchange {
             Mechanism::Login => State::LoginUsername,
         });
         let step = match initial {
-            Some("=") => exchange.take(""),
+            Some("=") => exchange.take(b""),
             Some(response) => exchange.respond(response.as_bytes()),
             None => Step::Challenge(match mechanism {
                 Mechanism::Plain => "",
@@ -114,75 +104,42 @@ impl Exchange {
         let Ok(decoded) = STANDARD.decode(line) else {
             return Step::Failed(SaslError::Base64);
         };
-        match String::from_utf8(decoded) {
-            Ok(message) => self.take(&message),
-            Err(_) => Step::Failed(SaslError::Malformed),
-        }
+        self.take(&decoded)
     }
 
-    fn take(&mut self, message: &str) -> Step {
+    fn take(&mut self, message: &[u8]) -> Step {
+        let malformed = Step::Failed(SaslError::Malformed);
         match std::mem::replace(&mut self.0, State::Plain) {
-            State::Plain => match plain(message) {
-                Some(credentials) => Step::Done(credentials),
-                None => Step::Failed(SaslError::Malformed),
-            },
-            State::LoginUsername if is_name(message) => {
-                self.0 = State::LoginPassword {
-                    username: message.to_owned(),
-                };
+            State::Plain => Plain::decode(message).map_or(malformed, Step::Done),
+            State::LoginUsername => name(message).map_or(malformed, |username| {
+                let username = username.to_owned();
+                self.0 = State::LoginPassword { username };
                 Step::Challenge(PASSWORD)
-            }
-            State::LoginPassword { username } if is_name(message) => Step::Done(Credentials {
-                authorization: None,
-                username,
-                password: Secret::new(message),
             }),
-            State::LoginUsername | State::LoginPassword { .. } => {
-                Step::Failed(SaslError::Malformed)
-            }
+            State::LoginPassword { username } => name(message).map_or(malformed, |password| {
+                Step::Done(Plain::new(username, Secret::new(password)))
+            }),
         }
     }
 }
 
-/// Neither empty nor with a NUL.
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && !text.contains('\0')
-}
-
-/// `[authzid] NUL authcid NUL passwd` (RFC 4616 section 2).
-fn plain(message: &str) -> Option<Credentials> {
-    let mut parts = message.split('\0');
-    let (authorization, username, password) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || username.is_empty() || password.is_empty() {
-        return None;
-    }
-    Some(Credentials {
-        authorization: (!authorization.is_empty()).then(|| authorization.to_owned()),
-        username: username.to_owned(),
-        password: Secret::new(password),
-    })
+/// A name or a password of LOGIN: neither empty nor with a NUL.
+fn name(message: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(message).ok()?;
+    (!text.is_empty() && !text.contains('\0')).then_some(text)
 }
 
 /// The client's only message of PLAIN, in base64.
-pub fn plain_response(credentials: &Credentials) -> Secret {
-    let authorization = credentials.authorization.as_deref().unwrap_or_default();
-    Secret::new(STANDARD.encode(format!(
-        "{authorization}\0{}\0{}",
-        credentials.username,
-        credentials.password.expose()
-    )))
+pub fn plain_response(plain: &Plain) -> Secret {
+    Secret::new(STANDARD.encode(plain.encode().expose()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn credentials() -> Credentials {
-        Credentials {
-            authorization: None,
-            username: "test".into(),
-            password: Secret::new("1234"),
-        }
+    fn credentials() -> Plain {
+        Plain::new("test", Secret::new("1234"))
     }
 
     #[test]

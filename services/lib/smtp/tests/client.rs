@@ -14,12 +14,13 @@ use std::path::Path;
 use postino_smtp::client::{
     Action, Channel, Client, Letter, Outcome, Protocol, Settings, TlsUse, Wait,
 };
-use postino_smtp::sasl::Credentials;
 use postino_smtp::{BodyKind, ClientName, Internationalized};
 use postino_types::Secret;
+use postino_types::sasl::Plain;
 
 struct Talk {
     client: Client,
+    body: BodyKind,
     wire: Vec<u8>,
     told: VecDeque<String>,
 }
@@ -38,14 +39,15 @@ impl Talk {
             settings.tls = TlsUse::Required;
         }
         if has("login") {
-            settings.credentials = Some(Credentials {
-                authorization: None,
-                username: "test".into(),
-                password: Secret::new("1234"),
-            });
+            settings.credentials = Some(Plain::new("test", Secret::new("1234")));
         }
+        let body = match has("eight-bit") {
+            true => BodyKind::EightBitMime,
+            false => BodyKind::SevenBit,
+        };
         Self {
             client: Client::new(settings, Channel::Plain),
+            body,
             wire: Vec::new(),
             told: VecDeque::new(),
         }
@@ -86,7 +88,7 @@ impl Talk {
                     reverse_path: sender.parse().expect("valid"),
                     recipients: words.map(|w| w.parse().expect("valid")).collect(),
                     size: 100,
-                    body: BodyKind::EightBitMime,
+                    body: self.body,
                     internationalized: Internationalized::No,
                 });
             }

@@ -90,6 +90,9 @@ fn server_span<B>(request: &Request<B>) -> Span {
         rpc.system = "grpc",
         rpc.service = service,
         rpc.method = method,
+        // Recorded by calls that are about a letter.
+        mail.queue_id = tracing::field::Empty,
+        email.message_id = tracing::field::Empty,
     );
     propagate::extract_grpc(&MetadataMap::from_headers(request.headers().clone())).adopt(&span);
     span

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use postino_config::Duration;
+use postino_config::{Duration, SettingError};
 use serde::{Deserialize, Serialize};
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, FilterFn, filter_fn};
@@ -63,9 +63,31 @@ impl Default for TelemetryConfig {
     }
 }
 
+impl TelemetryConfig {
+    /// Checks what the types cannot.
+    pub fn check(&self) -> Result<(), InitError> {
+        let zero = Duration::default();
+        let rules = [
+            (
+                (0.0..=1.0).contains(&self.sampling),
+                "sampling must be between 0 and 1",
+            ),
+            (self.export_queue > 0, "export_queue must not be 0"),
+            (self.export_interval > zero, "export_interval must not be 0"),
+            (self.export_timeout > zero, "export_timeout must not be 0"),
+        ];
+        postino_config::check("telemetry", &rules)?;
+        EnvFilter::try_new(&self.log)?;
+        Ok(())
+    }
+}
+
 /// Why logs and traces cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
+    /// A setting cannot work.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// `telemetry.log` is not readable.
     #[error("telemetry.log: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),

@@ -116,9 +116,10 @@ impl LocalPart {
         &self.0
     }
 
-    /// The lower-case form under which local addresses are looked up.
+    /// The form under which local addresses are looked up: ASCII letters in lower case, all others
+    /// as they are. Two local parts are equal if, and only if, this form is the same.
     pub fn folded(&self) -> String {
-        self.0.to_lowercase()
+        self.0.to_ascii_lowercase()
     }
 
     /// The local part before a `+tag` and the tag, if there is one.
@@ -230,7 +231,7 @@ impl EmailAddress {
         &self.domain
     }
 
-    /// The key under which a local address is looked up: lower case.
+    /// The key under which a local address is looked up: ASCII lower case.
     pub fn folded(&self) -> String {
         format!("{}@{}", self.local.folded(), self.domain)
     }
@@ -372,6 +373,32 @@ mod tests {
             &"a".repeat(64),
         ] {
             assert!(bad.parse::<Domain>().is_err(), "{bad:?}");
+        }
+    }
+
+    /// The directory's keys and equality must never disagree, whatever the letters.
+    #[test]
+    fn local_parts_are_equal_exactly_if_they_fold_alike() {
+        let hash = |local: &LocalPart| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            local.hash(&mut hasher);
+            hasher.finish()
+        };
+        for (one, other, folded, equal) in [
+            ("alice", "ALICE", "alice", true),
+            ("Äl", "ÄL", "Äl", true),
+            ("Äl", "äl", "Äl", false),
+            // Unicode's lower case of the Kelvin sign is an ASCII k.
+            ("\u{212a}", "k", "\u{212a}", false),
+            ("\"A b\"", "\"a B\"", "a b", true),
+            ("İ", "i̇", "İ", false),
+        ] {
+            let parse = |text: &str| LocalPart::parse(text).expect("a local part");
+            let (one, other) = (parse(one), parse(other));
+            assert_eq!(one.folded(), folded);
+            assert_eq!(one == other, equal, "{one} {other}");
+            assert_eq!(one.folded() == other.folded(), equal, "{one} {other}");
+            assert!(!equal || hash(&one) == hash(&other), "{one} {other}");
         }
     }
 

@@ -10,6 +10,7 @@ mod ids;
 mod mailbox_name;
 mod queue_id;
 mod reply;
+pub mod sasl;
 
 pub use address::{AddressError, Domain, EmailAddress, LocalPart, Recipient, ReversePath};
 pub use credential::Secret;

@@ -1,7 +1,7 @@
 //! `postino account`.
 
 use postino_client::AdminClient;
-use postino_config::AuthConfig;
+use postino_client::credential::Params;
 use postino_proto::admin::v1::{
     AddAccountRequest, ListAccountsRequest, RemoveAccountRequest, SetPasswordRequest,
 };
@@ -25,14 +25,15 @@ struct Row {
 }
 
 pub(crate) async fn run(action: AccountAction, target: Target) -> Result<(), AdminError> {
-    let (admin, auth) = (target.admin()?, AuthConfig::default());
+    let admin = target.admin()?;
     match action {
         // A password never stands on a command line; --password-stdin says what is done anyway.
         AccountAction::Add {
             address,
             password_stdin: _,
         } => {
-            add(&admin, &address, password::from_stdin()?, &auth).await?;
+            let password = password::from_stdin()?;
+            add(&admin, &address, password, &password::params(&admin).await?).await?;
             let sentence = format!("added {address}");
             output::done(target.json, &sentence, &json!({ "address": address }));
         }
@@ -57,7 +58,9 @@ pub(crate) async fn run(action: AccountAction, target: Target) -> Result<(), Adm
             address,
             password_stdin: _,
         } => {
-            let credential = password::credential(password::from_stdin()?, &auth).await?;
+            let password = password::from_stdin()?;
+            let params = password::params(&admin).await?;
+            let credential = password::credential(password, &params).await?;
             let request = SetPasswordRequest {
                 address: address.clone(),
                 credential: Some(credential),
@@ -66,7 +69,7 @@ pub(crate) async fn run(action: AccountAction, target: Target) -> Result<(), Adm
             let sentence = format!("{address} has a new password");
             output::done(target.json, &sentence, &json!({ "address": address }));
         }
-        AccountAction::Import { file } => import::run(&admin, &file, &auth, target.json).await?,
+        AccountAction::Import { file } => import::run(&admin, &file, target.json).await?,
     }
     Ok(())
 }
@@ -76,9 +79,9 @@ pub(crate) async fn add(
     admin: &AdminClient,
     address: &str,
     password: Secret,
-    auth: &AuthConfig,
+    params: &Params,
 ) -> Result<(), AdminError> {
-    let credential = Some(password::credential(password, auth).await?);
+    let credential = Some(password::credential(password, params).await?);
     admin
         .add_account(AddAccountRequest {
             address: address.into(),

@@ -4,11 +4,10 @@ use std::path::Path;
 
 use futures::StreamExt;
 use postino_client::AdminClient;
-use postino_config::AuthConfig;
 use postino_types::Secret;
 use serde_json::json;
 
-use super::{AdminError, account, output};
+use super::{AdminError, account, output, password};
 
 /// Accounts that are being added at once: hashing takes a core each.
 const AT_ONCE: usize = 8;
@@ -16,16 +15,12 @@ const AT_ONCE: usize = 8;
 /// Adds each account of the file. What is wrong with a line is told with its number; the other
 /// lines are done all the same, and then the command is refused. It can be repeated: an account
 /// that exists is one of those errors.
-pub(crate) async fn run(
-    admin: &AdminClient,
-    file: &Path,
-    auth: &AuthConfig,
-    json: bool,
-) -> Result<(), AdminError> {
+pub(crate) async fn run(admin: &AdminClient, file: &Path, json: bool) -> Result<(), AdminError> {
     let entries = read(file)?;
     let total = entries.len();
+    let params = &password::params(admin).await?;
     let add = |(line, address, password): (u64, String, Secret)| async move {
-        let added = account::add(admin, &address, password, auth).await;
+        let added = account::add(admin, &address, password, params).await;
         added.map_err(|error| format!("line {line}: {address}: {error}"))
     };
     let results: Vec<Result<(), String>> = futures::stream::iter(entries)

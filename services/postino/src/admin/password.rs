@@ -2,8 +2,9 @@
 
 use std::io::BufRead as _;
 
+use postino_client::AdminClient;
 use postino_client::credential::{Params, make};
-use postino_config::AuthConfig;
+use postino_proto::admin::v1::GetCredentialCostRequest;
 use postino_proto::store::v1::Credential;
 use postino_types::Secret;
 
@@ -21,12 +22,20 @@ pub(crate) fn from_stdin() -> Result<Secret, AdminError> {
     Ok(Secret::new(password))
 }
 
+/// What the running system makes credentials of. It tells, since only the hash travels there.
+pub(crate) async fn params(admin: &AdminClient) -> Result<Params, AdminError> {
+    let cost = admin
+        .get_credential_cost(GetCredentialCostRequest {})
+        .await?;
+    Ok(cost.into())
+}
+
 /// Makes the credential of a password; the plaintext never leaves this process.
 pub(crate) async fn credential(
     password: Secret,
-    config: &AuthConfig,
+    params: &Params,
 ) -> Result<Credential, AdminError> {
-    let params = Params::new(config);
+    let params = params.clone();
     let made = tokio::task::spawn_blocking(move || make(&password, &params)).await;
     Ok(made.map_err(|error| AdminError::Input(error.to_string()))??)
 }

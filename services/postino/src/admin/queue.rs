@@ -1,12 +1,18 @@
 //! `postino queue`.
 
 use futures::StreamExt;
-use postino_proto::admin::v1::{ListQueueRequest, RetryQueueRequest, ShowLetterRequest};
+use postino_proto::admin::v1::{
+    ListQueueRequest, ReleaseQueueRequest, RetryQueueRequest, ShowLetterRequest,
+};
 use postino_proto::store::v1::{Letter, RecipientState, RecipientStatus};
 use serde::Serialize;
 
 use super::{AdminError, output};
 use crate::cli::{QueueAction, Target};
+
+/// What `queue list` and `cluster status` say after a restore.
+pub(crate) const HELD: &str =
+    "since a restore, nothing leaves for other servers until: postino queue release";
 
 /// A letter, as `queue list` and `queue show` print it.
 #[derive(Serialize)]
@@ -18,6 +24,8 @@ struct Row {
     /// Recipients that are not settled.
     pending: Vec<String>,
     recipients: Vec<Recipient>,
+    /// What is for other servers waits for "queue release", since a restore.
+    held: bool,
 }
 
 #[derive(Serialize)]
@@ -46,12 +54,21 @@ pub(crate) async fn run(action: QueueAction, target: Target) -> Result<(), Admin
                 &["queue_id", "sender", "size", "pending"],
                 &rows,
             );
+            if rows.iter().any(|row| row.held) {
+                eprintln!("{HELD}");
+            }
         }
         QueueAction::Show { queue_id } => {
             let answer = admin.show_letter(ShowLetterRequest { queue_id }).await?;
             let letter = answer.letter.map(row);
             let letter = letter.ok_or_else(|| AdminError::Input("no such letter".into()))?;
             show(target.json, &letter);
+        }
+        QueueAction::Release => {
+            let answer = admin.release_queue(ReleaseQueueRequest {}).await?;
+            let result = serde_json::json!({ "letters": answer.letters });
+            let sentence = format!("released; {} letters are due now", answer.letters);
+            output::done(target.json, &sentence, &result);
         }
         QueueAction::Retry { queue_id } => {
             let queue_id = queue_id.unwrap_or_default();
@@ -103,6 +120,7 @@ fn row(letter: Letter) -> Row {
         sender: envelope.reverse_path,
         size: letter.size,
         accepted_ms: envelope.accepted_ms,
+        held: letter.remote_held,
         recipients,
     }
 }

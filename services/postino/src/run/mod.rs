@@ -1,6 +1,8 @@
 //! Running roles: `postino dev` and `postino serve`.
 
 mod access;
+mod descriptors;
+mod directory;
 mod grpc;
 mod ingress;
 mod process;
@@ -48,9 +50,10 @@ pub(crate) async fn dev(arguments: RunArgs) -> Result<()> {
     );
     all_led(&process).await?;
     let admin = AdminClient::new(vec![endpoint], process.channels.clone(), ADMIN);
-    demo::make_once(&process.data, &admin, &auth).await?;
+    demo::make_once(process.data.path(), &admin, &auth).await?;
+    all_ready(&process).await?;
     let ports = process.ports();
-    let file = PortsFile::write(&process.data, &ports).context("ports.json")?;
+    let file = PortsFile::write(process.data.path(), &ports).context("ports.json")?;
     println!("{}", demo::greeting(&ports));
     process.until_stopped(file).await
 }
@@ -63,30 +66,44 @@ pub(crate) async fn serve(arguments: ServeArgs) -> Result<()> {
     roles.dedup();
     let mut process = Process::prepare(config, roles).await?;
     process.start().await?;
-    let file = PortsFile::write(&process.data, &process.ports()).context("ports.json")?;
+    let file = PortsFile::write(process.data.path(), &process.ports()).context("ports.json")?;
     process.until_stopped(file).await
+}
+
+/// Waits until `/readyz` says so, too: whoever finds `ports.json` may rely on it.
+async fn all_ready(process: &Process) -> Result<()> {
+    until(async || {
+        let missing = process.readiness.missing();
+        anyhow::ensure!(missing.is_empty(), "not ready: {missing:?}");
+        Ok(())
+    })
+    .await
 }
 
 /// Waits until every shard has a leader.
 async fn all_led(process: &Process) -> Result<()> {
-    let deadline = Instant::now() + START;
-    loop {
+    until(async || {
         // The client's own view may be old: ask the store.
-        if let Ok(topology) = process.store.topology().await {
-            let led = topology
-                .leaders
-                .iter()
-                .filter(|leader| !leader.endpoint.is_empty())
-                .count();
-            // The control group comes on top of the mail shards.
-            if led > topology.mail_shards as usize {
-                return Ok(());
-            }
-        }
+        let topology = process.store.topology().await?;
+        let leaders = topology.leaders.iter();
+        let led = leaders.filter(|leader| !leader.endpoint.is_empty()).count();
+        // The control group comes on top of the mail shards.
         anyhow::ensure!(
-            Instant::now() < deadline,
+            led > topology.mail_shards as usize,
             "the store's shards have no leaders"
         );
-        sleep(LOOK).await;
+        Ok(())
+    })
+    .await
+}
+
+/// Looks again and again until a condition holds; after [`START`] the error says what is missing.
+async fn until(mut holds: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+    let deadline = Instant::now() + START;
+    loop {
+        match holds().await {
+            Err(_) if Instant::now() < deadline => sleep(LOOK).await,
+            outcome => return outcome,
+        }
     }
 }

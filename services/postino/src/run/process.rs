@@ -1,7 +1,7 @@
 //! One process: what its roles share, put up before any of them starts.
 
-use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use postino_client::credential::{Authenticator, Checker};
@@ -10,18 +10,22 @@ use postino_net::{HttpService, Listeners, Readiness, TlsAcceptor, bind_grpc, ser
 use postino_telemetry::{Guard, Registry, Role};
 use postino_types::Domain;
 
+use super::directory::DataDirectory;
 use super::grpc::Grpc;
 use super::tiers::{Place, Tiers};
-use super::{access, grpc, ingress, queue, routing, store};
+use super::{access, descriptors, grpc, ingress, queue, routing, store};
 use crate::config::Config;
 use crate::ports::{Ports, PortsFile};
+
+/// How often is tried to reach the store, and how often at most its nodes are asked for.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What the roles of a process share.
 pub(crate) struct Process {
     pub(crate) config: Config,
     pub(crate) roles: Vec<Role>,
     pub(crate) hostname: Domain,
-    pub(crate) data: PathBuf,
+    pub(crate) data: DataDirectory,
     pub(crate) listeners: Listeners,
     /// Where this process's gRPC answers, a URL.
     pub(crate) endpoint: Option<String>,
@@ -40,16 +44,19 @@ impl Process {
     /// Starts logs, binds every port, and makes the clients; nothing is served yet.
     pub(crate) async fn prepare(mut config: Config, roles: Vec<Role>) -> Result<Self> {
         let telemetry = postino_telemetry::init(&roles, &config.telemetry)?;
+        descriptors::raise_limit();
         let hostname = config.name()?;
-        std::fs::create_dir_all(config.directory())
+        let data = DataDirectory::open(config.directory())
             .with_context(|| format!("{}", config.directory().display()))?;
-        let data = config.directory().canonicalize()?;
-        PortsFile::forget(&data)?;
+        PortsFile::forget(data.path())?;
         let mut listeners = Listeners::new();
         let mut endpoint = None;
         if let Some(address) = config.admin() {
             let bound = bind_grpc(&mut listeners, "admin", address, &config.grpc)?;
-            endpoint = Some(format!("http://{bound}"));
+            endpoint = Some(match config.grpc.advertise.as_str() {
+                "" => format!("http://{bound}"),
+                name => format!("http://{name}"),
+            });
         }
         for (name, address) in config.listen.of(&roles) {
             listeners.bind(name, address)?;
@@ -122,7 +129,7 @@ impl Process {
         let hostname = self.hostname.to_string();
         Ok(TlsAcceptor::load(
             &self.config.tls,
-            &self.data,
+            self.data.path(),
             &hostname,
             timeout,
         )?)
@@ -137,20 +144,27 @@ impl Process {
         Ok(self.authenticator.get_or_init(|| made).clone())
     }
 
-    /// Ready is who has reached the store once.
+    /// Ready is who has reached the store once. From then on the process keeps up with the nodes
+    /// that there are, also while it has nothing to ask: those it started with may all be gone
+    /// when it does.
     fn watch_store(&mut self) {
         let (store, readiness) = (self.store.clone(), self.readiness.clone());
+        let refresh = self.config.store_client.topology_refresh.get().max(LOOK);
         let shutdown = self.tiers.shutdown(Place::Base);
         readiness.wait_for("the store");
         self.tiers.spawn(Place::Base, "readiness", async move {
             let reached = async {
                 while store.topology().await.is_err() {
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(LOOK).await;
                 }
                 readiness.ready("the store");
+                loop {
+                    tokio::time::sleep(refresh).await;
+                    // Looks at what is known, which is asked for anew when it is old.
+                    let _ = store.mail_shards().await;
+                }
             };
             shutdown.until_begun(reached).await;
-            shutdown.begun().await;
             anyhow::Ok(())
         });
     }

@@ -42,6 +42,8 @@ pub(crate) enum Place {
     Front,
     /// Works off what was taken in.
     Queue,
+    /// Gives leads to other nodes, while clients can still ask where they are.
+    Leads,
     /// Is needed by both: routing, gRPC, the store.
     Base,
 }
@@ -49,13 +51,13 @@ pub(crate) enum Place {
 /// All tasks of the process.
 pub(crate) struct Tiers {
     stop: Shutdown,
-    tiers: [Tier; 3],
+    tiers: [Tier; 4],
 }
 
 impl Tiers {
     /// Nothing runs yet. `drain` is the time that each tier gets; a second signal cuts it short.
     pub(crate) fn new(drain: Duration) -> Self {
-        let tiers = ["front", "queue", "base"].map(|name| Tier::new(name, drain));
+        let tiers = ["front", "queue", "leads", "base"].map(|name| Tier::new(name, drain));
         Self {
             stop: Shutdown::new(drain),
             tiers,

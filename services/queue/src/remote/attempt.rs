@@ -1,20 +1,22 @@
-//! One letter at one site: the hosts are tried in the plan's order until one takes part.
+//! One letter at one site: the hosts are tried in the plan's order for as long as a recipient needs
+//! another one. Who does is decided in `course`.
 
 use std::net::{IpAddr, SocketAddr};
 
 use postino_proto::routing::v1::{Host, Hosts, TlsPolicy};
-use postino_types::{EnhancedStatus, Permanence, Reply};
+use postino_types::EmailAddress;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
+use super::course::{Course, Failure};
 use super::session::{Session, SessionError, TlsUse};
 use super::transaction::Transacted;
 use super::{Parcel, Remote};
+use crate::asked::Asked;
 use crate::config::Starttls;
 use crate::feedback::Signal;
 use crate::lease::Tenure;
-use crate::outcome::Attempted;
-use crate::sites::{Postponed, Slot};
+use crate::sites::Slot;
 use crate::work::GroupEnd;
 
 /// A host's address to connect to.
@@ -25,105 +27,130 @@ pub(super) struct Target {
     pub(super) verified: bool,
 }
 
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[{}]", self.host, self.address)
+    }
+}
+
 impl Remote {
     /// Sends a letter from this process, in as many transactions as its recipients need.
     pub(crate) async fn deliver_here(
         &self,
         parcel: &Parcel,
         hosts: &Hosts,
+        asked: Option<Asked>,
         tenure: &Tenure,
     ) -> GroupEnd {
         let targets = targets(hosts, self.config.addresses);
         let mut end = GroupEnd::results(Vec::new());
         for recipients in parcel.recipients.chunks(self.config.recipients) {
-            match self.sites.enter(&hosts.site).await {
+            match self.sites.enter(&hosts.site, asked).await {
                 Ok(slot) => {
-                    let part = Parcel {
-                        recipients: recipients.to_vec(),
-                        ..parcel.clone()
-                    };
-                    match self.send(&part, &targets, &slot, tenure).await {
-                        Some(results) => end.results.extend(results),
-                        None => {
-                            end.postponed = Some(self.retry.mul_f64(1.0 + 2.0 * fastrand::f64()));
-                            break;
-                        }
-                    }
+                    let sent = self.send(parcel, recipients, &targets, &slot, tenure).await;
+                    end.results.extend(sent.results);
+                    end.postponed = sent.postponed;
                 }
-                Err(Postponed(wait)) => {
-                    end.postponed = Some(wait);
-                    break;
-                }
+                Err(postponed) => end.postponed = Some(postponed),
+            }
+            if end.postponed.is_some() {
+                break;
             }
         }
         end
     }
 
-    /// Sends one part to the first host that takes part, over an unused connection if there is one.
-    /// `None`: we broke it off ourselves, and it is no attempt.
+    /// Sends to some of a letter's recipients: first over unused connections, then to each host
+    /// that was not asked yet. Postponed: we broke it off ourselves.
     async fn send(
         &self,
         parcel: &Parcel,
+        recipients: &[(u32, EmailAddress)],
         targets: &[Target],
         slot: &Slot<Session>,
         tenure: &Tenure,
-    ) -> Option<Vec<Attempted>> {
-        let usable = |session: &Session| targets.contains(session.target()) && session.is_fresh();
-        while let Some(session) = slot.take_idle(usable) {
+    ) -> GroupEnd {
+        let mut course = Course::new(recipients);
+        while !course.is_over() {
+            let usable = |session: &Session| {
+                let target = session.target();
+                targets.contains(target) && !course.has_tried(target) && session.is_fresh()
+            };
+            let Some(session) = slot.take_idle(usable) else {
+                break;
+            };
             let target = session.target().clone();
-            let span = deliver_span(parcel, &target);
-            let transacted = self
-                .transact(session, parcel, tenure)
-                .instrument(span)
-                .await;
-            match transacted {
-                Transacted::Done { results, session } => {
-                    return Some(concluded(slot, results, session));
+            let part = parcel.part(&course);
+            let span = deliver_span(&part, &target);
+            let transacted = self.transact(session, &part, tenure).instrument(span);
+            match transacted.await {
+                Transacted::Done { verdicts, session } => {
+                    course.answered(&target, verdicts);
+                    put_back(slot, session);
                 }
-                Transacted::BrokenOff => return None,
+                Transacted::BrokenOff => return self.broken_off(course, slot),
                 // The server closed it while nobody used it.
-                Transacted::NotBegun { .. } => {}
+                Transacted::NotBegun(_) => {}
             }
         }
-        let mut failures = Failures::default();
         for target in targets {
-            if !tenure.holds(Instant::now()) {
-                return None;
+            if course.is_over() {
+                break;
             }
-            let span = deliver_span(parcel, target);
+            if course.has_tried(target) {
+                continue;
+            }
+            if !tenure.holds(Instant::now()) {
+                return self.broken_off(course, slot);
+            }
+            let part = parcel.part(&course);
+            let span = deliver_span(&part, target);
             let tried = async {
-                let session = match self.open(target).await {
-                    Ok(session) => session,
-                    Err(reply) => return Transacted::NotBegun { reply },
-                };
-                self.transact(session, parcel, tenure).await
+                match self.open(target).await {
+                    Ok(session) => self.transact(session, &part, tenure).await,
+                    Err(failure) => Transacted::NotBegun(failure),
+                }
             };
             match tried.instrument(span.clone()).await {
-                Transacted::Done { results, session } => {
-                    return Some(concluded(slot, results, session));
+                Transacted::Done { verdicts, session } => {
+                    course.answered(target, verdicts);
+                    put_back(slot, session);
                 }
-                Transacted::BrokenOff => return None,
-                Transacted::NotBegun { reply } => {
-                    span.record("smtp.reply_code", reply.code());
+                Transacted::BrokenOff => return self.broken_off(course, slot),
+                Transacted::NotBegun(failure) => {
+                    span.record("smtp.reply_code", failure.reply.code());
                     tracing::info!(
                         queue_id = %parcel.id,
                         host = target.host,
                         address = %target.address,
-                        %reply,
+                        reply = %failure.reply,
                         "host does not take part"
                     );
-                    failures.note(target, reply);
+                    course.failed(target, &failure);
                 }
             }
         }
-        slot.learn(Signal::Failed);
-        let (reply, host) = failures.conclusion();
-        Some(parcel.all(&reply, &host))
+        match course.site() {
+            Ok(()) => slot.learn(Signal::Answered),
+            Err(reply) => slot.failed(&reply),
+        }
+        GroupEnd::results(course.end())
+    }
+
+    /// What was said so far stands; for the others it was no attempt.
+    fn broken_off(&self, course: Course, slot: &Slot<Session>) -> GroupEnd {
+        if course.site().is_ok() {
+            slot.learn(Signal::Answered);
+        }
+        GroupEnd {
+            results: course.break_off(),
+            postponed: Some(self.soon()),
+        }
     }
 
     /// A session that is ready for a letter; TLS that fails is done without where the plan allows
     /// it, on a new connection (RFC 7435 section 3).
-    async fn open(&self, target: &Target) -> Result<Session, Reply> {
+    async fn open(&self, target: &Target) -> Result<Session, Failure> {
         let tls = match (target.verified, self.session.starttls) {
             (true, _) => TlsUse::Verified,
             (false, Starttls::Opportunistic) => TlsUse::IfOffered,
@@ -136,31 +163,9 @@ impl Remote {
                 tracing::info!(host = target.host, why, "TLS failed, plain text is used");
                 self.metrics.connected();
                 let again = Session::open(target, TlsUse::Never, &self.session).await;
-                again.map_err(|error| error.reply(target))
+                again.map_err(|error| error.failure(target))
             }
-            Err(error) => Err(error.reply(target)),
-        }
-    }
-}
-
-/// What the hosts said that did not take part.
-#[derive(Debug, Default)]
-struct Failures(Vec<(String, Reply)>);
-
-impl Failures {
-    fn note(&mut self, target: &Target, reply: Reply) {
-        self.0.push((target.host.clone(), reply));
-    }
-
-    /// The reply for the recipients. It is permanent only if every host said so: a host that could
-    /// not be asked may take the letter tomorrow.
-    fn conclusion(self) -> (Reply, String) {
-        let temporary =
-            |(_, reply): &&(String, Reply)| reply.failure() != Some(Permanence::Permanent);
-        let last = self.0.iter().rev().find(temporary).or(self.0.last());
-        match last {
-            Some((host, reply)) => (reply.clone(), host.clone()),
-            None => (no_address(), String::new()),
+            Err(error) => Err(error.failure(target)),
         }
     }
 }
@@ -185,19 +190,13 @@ fn targets(hosts: &Hosts, most: usize) -> Vec<Target> {
     hosts.hosts.iter().flat_map(of_host).take(most).collect()
 }
 
-fn concluded(
-    slot: &Slot<Session>,
-    results: Vec<Attempted>,
-    session: Option<Box<Session>>,
-) -> Vec<Attempted> {
-    slot.learn(Signal::Answered);
-    if let Some(session) = session {
-        match session.may_be_kept() {
-            true => slot.keep(*session),
-            false => drop(tokio::spawn(session.quit())),
-        }
+/// Keeps a connection for the next letter, or ends it.
+fn put_back(slot: &Slot<Session>, session: Option<Box<Session>>) {
+    match session {
+        Some(session) if session.may_be_kept() => slot.keep(*session),
+        Some(session) => drop(tokio::spawn(session.quit())),
+        None => {}
     }
-    results
 }
 
 fn deliver_span(parcel: &Parcel, target: &Target) -> Span {
@@ -205,6 +204,7 @@ fn deliver_span(parcel: &Parcel, target: &Target) -> Span {
         "smtp.deliver",
         otel.kind = "client",
         mail.queue_id = %parcel.id,
+        email.message_id = parcel.message_id,
         mail.recipients = parcel.recipients.len(),
         mail.size = parcel.size,
         server.address = target.host,
@@ -212,14 +212,6 @@ fn deliver_span(parcel: &Parcel, target: &Target) -> Span {
         tls.protocol.version = tracing::field::Empty,
         smtp.reply_code = tracing::field::Empty,
         mail.outcome = tracing::field::Empty,
-    )
-}
-
-fn no_address() -> Reply {
-    Reply::new(
-        451,
-        EnhancedStatus::temporary(4, 4),
-        "the plan has no usable address",
     )
 }
 
@@ -260,28 +252,5 @@ mod tests {
             "b@192.0.2.2:2525 false",
         ];
         assert_eq!(tried, expected);
-    }
-
-    #[test]
-    fn only_if_every_host_refuses_for_good_is_it_for_good() {
-        let target = |host: &str| Target {
-            host: host.into(),
-            address: ([192, 0, 2, 1], 25).into(),
-            verified: false,
-        };
-        let refused = || Reply::new(554, EnhancedStatus::permanent(7, 1), "go away");
-        let unreachable = || Reply::new(451, EnhancedStatus::temporary(4, 1), "no route");
-        let conclude = |replies: Vec<Reply>| {
-            let mut failures = Failures::default();
-            for (number, reply) in replies.into_iter().enumerate() {
-                failures.note(&target(&number.to_string()), reply);
-            }
-            let (reply, host) = failures.conclusion();
-            (reply.code(), host)
-        };
-        assert_eq!(conclude(vec![refused(), refused()]), (554, "1".into()));
-        assert_eq!(conclude(vec![unreachable(), refused()]), (451, "0".into()));
-        assert_eq!(conclude(vec![refused(), unreachable()]), (451, "1".into()));
-        assert_eq!(conclude(vec![]), (451, String::new()));
     }
 }

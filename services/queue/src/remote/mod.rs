@@ -1,6 +1,8 @@
 //! Sending letters to other servers: where to, from which process, and how it went.
 
 mod attempt;
+mod conversion;
+mod course;
 mod peer;
 mod session;
 mod transaction;
@@ -18,13 +20,16 @@ use tracing::Span;
 
 pub(crate) use session::{Session, SessionSettings};
 
+use self::course::Course;
+use crate::asked::Asked;
 use crate::config::RemoteConfig;
 use crate::lease::{Tenure, Terms};
 use crate::metrics::Metrics;
 use crate::outcome::Attempted;
 use crate::peers::{Peers, SiteOwner};
 use crate::ports::{Routing, Store};
-use crate::sites::Sites;
+use crate::schedule::Schedule;
+use crate::sites::{Postponed, Sites};
 use crate::work::GroupEnd;
 
 /// Sends letters to other servers.
@@ -47,6 +52,8 @@ pub(crate) struct Remote {
     pub(crate) terms: Terms,
     /// Wait after a failure inside the cluster.
     pub(crate) retry: Duration,
+    /// When letters are tried again.
+    pub(crate) schedule: Schedule,
     /// Counters.
     pub(crate) metrics: Metrics,
 }
@@ -60,6 +67,8 @@ pub(crate) struct Parcel {
     pub(crate) recipients: Vec<(u32, EmailAddress)>,
     pub(crate) size: u64,
     pub(crate) eight_bit: bool,
+    /// For traces; empty if the letter has none.
+    pub(crate) message_id: String,
 }
 
 impl Parcel {
@@ -84,7 +93,16 @@ impl Parcel {
             recipients: recipients.iter().filter_map(address).collect(),
             size: letter.size,
             eight_bit: envelope.eight_bit,
+            message_id: envelope.message_id.clone(),
         })
+    }
+
+    /// The letter for those of its recipients that still need a host.
+    fn part(&self, course: &Course) -> Self {
+        Self {
+            recipients: course.recipients(),
+            ..self.clone()
+        }
     }
 
     /// The same result for every recipient.
@@ -106,7 +124,9 @@ impl Remote {
         domain: &Domain,
         recipients: &[u32],
         tenure: &Tenure,
+        asked: Option<Asked>,
     ) -> GroupEnd {
+        let told = asked.filter(|asked| asked.is_about(letter, recipients));
         let parcel = match Parcel::new(id, letter, recipients) {
             Ok(parcel) => parcel,
             Err(reply) => {
@@ -126,12 +146,20 @@ impl Remote {
                 letter,
             };
             match self.ask_peer(&endpoint, &request, tenure).await {
+                // Who asked for it does not wait for what the peer knows of the site.
+                peer::Answer::End(end) if told.is_some() && end.is_postponed() => {}
                 peer::Answer::End(end) => return end,
                 // Nobody is there: better two processes at a site than a letter that waits.
                 peer::Answer::NotReached => {}
             }
         }
-        self.deliver_here(&parcel, &hosts, tenure).await
+        let asked = told.max(Asked::of(letter, recipients, &self.schedule));
+        self.deliver_here(&parcel, &hosts, asked, tenure).await
+    }
+
+    /// When something is tried again that failed inside the cluster.
+    fn soon(&self) -> Postponed {
+        Postponed::briefly(self.retry.mul_f64(1.0 + 2.0 * fastrand::f64()))
     }
 
     /// Where the domain's mail goes, or the end of the attempt.
@@ -144,9 +172,7 @@ impl Remote {
             Ok(Err(reply)) => Err(GroupEnd::results(parcel.all(&reply, ""))),
             Err(error) => {
                 tracing::debug!(queue_id = %parcel.id, %error, "no plan yet");
-                Err(GroupEnd::postponed(
-                    self.retry.mul_f64(1.0 + 2.0 * fastrand::f64()),
-                ))
+                Err(GroupEnd::postponed(self.soon()))
             }
         }
     }

@@ -16,9 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{Parcel, Remote};
+use crate::asked::Asked;
 use crate::lease::Tenure;
 use crate::outcome::{Attempted, Outcome};
 use crate::schedule::millis;
+use crate::sites::Postponed;
 use crate::work::GroupEnd;
 
 /// Longer than any attempt with the timeouts of RFC 5321 takes; the deadline that moves with the
@@ -96,9 +98,10 @@ impl Remote {
         let letter = letter.ok_or_else(|| Status::not_found("the letter is settled"))?;
         let parcel = Parcel::new(id, &letter, &request.recipients)
             .map_err(|reply| Status::internal(reply.to_string()))?;
+        let asked = Asked::of(&letter, &request.recipients, &self.schedule);
         let attempt = async {
             match self.plan(&parcel, &domain).await {
-                Ok(hosts) => self.deliver_here(&parcel, &hosts, &tenure).await,
+                Ok(hosts) => self.deliver_here(&parcel, &hosts, asked, &tenure).await,
                 Err(end) => end,
             }
         };
@@ -186,14 +189,14 @@ fn end_of(parcel: &Parcel, response: AttemptResponse) -> GroupEnd {
     };
     GroupEnd {
         results: parcel.recipients.iter().filter_map(result).collect(),
-        postponed,
+        postponed: postponed.map(Postponed::elsewhere),
     }
 }
 
 fn response_of(end: GroupEnd) -> AttemptResponse {
     AttemptResponse {
         results: end.results.into_iter().map(result_of).collect(),
-        postponed_ms: end.postponed.map(millis),
+        postponed_ms: end.postponed.map(|postponed| millis(postponed.wait)),
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::attempt::Target;
+use super::course::Failure;
 use crate::config::{RemoteConfig, Starttls};
 use crate::run::QueueError;
 
@@ -81,17 +82,21 @@ pub(super) enum SessionError {
 }
 
 impl SessionError {
-    /// What is said of the letter's recipients.
-    pub(super) fn reply(self, target: &Target) -> Reply {
+    /// What is said of the letter's recipients, and by whom.
+    pub(super) fn failure(self, target: &Target) -> Failure {
         let temporary = |subject, detail, why: String| {
-            let text = format!("{}[{}]: {why}", target.host, target.address);
-            Reply::new(451, EnhancedStatus::temporary(subject, detail), text)
+            let text = format!("{target}: {why}");
+            let status = EnhancedStatus::temporary(subject, detail);
+            Failure::ours(Reply::new(451, status, text))
         };
         match self {
             Self::Connect(why) => temporary(4, 1, format!("cannot connect: {why}")),
             Self::Tls(why) => temporary(7, 5, why),
             Self::Failed(SessionFailure::Refused { reply, .. }) => match reply.failure() {
-                Some(Permanence::Permanent | Permanence::Temporary) => reply,
+                Some(Permanence::Permanent | Permanence::Temporary) => Failure {
+                    reply,
+                    remote: target.host.clone(),
+                },
                 None => temporary(5, 0, format!("unexpected reply: {reply}")),
             },
             Self::Failed(failure @ SessionFailure::Lost(_)) => temporary(4, 2, failure.to_string()),
@@ -197,6 +202,11 @@ impl Session {
         let config = &self.settings.config;
         self.letters < config.connection_letters
             && self.opened.elapsed() < config.connection_age.get()
+    }
+
+    /// Whether the server takes eight-bit data (RFC 6152).
+    pub(super) fn takes_eight_bit(&self) -> bool {
+        self.machine.capabilities().eight_bit_mime
     }
 
     /// Begins a letter; to be followed by [`step`](Self::step)s.

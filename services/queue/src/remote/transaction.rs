@@ -2,31 +2,31 @@
 
 use bytes::Bytes;
 use futures::StreamExt;
+use postino_smtp::Internationalized;
 use postino_smtp::client::{Letter, Outcome as Told, RecipientReport, Report, Stage};
-use postino_smtp::{BodyKind, Internationalized};
 use postino_types::{EnhancedStatus, Permanence, Recipient, Reply};
 use tokio::time::{Instant, timeout};
 use tracing::Span;
 
+use super::attempt::Target;
+use super::conversion::Content;
+use super::course::{Failure, Verdict};
 use super::session::{Session, Step};
 use super::{Parcel, Remote};
 use crate::lease::Tenure;
-use crate::outcome::{Attempted, Outcome};
+use crate::outcome::Attempted;
 
 /// What came of a transaction.
 pub(super) enum Transacted {
     /// A result for each recipient, and the session if it can be used again.
     Done {
-        /// The results.
-        results: Vec<Attempted>,
+        /// The results, in the order of the parcel.
+        verdicts: Vec<Verdict>,
         /// Ready for another letter.
         session: Option<Box<Session>>,
     },
     /// The server certainly took nothing and would not go on: another host may.
-    NotBegun {
-        /// What it said, or what we know instead.
-        reply: Reply,
-    },
+    NotBegun(Failure),
     /// We broke it off before the final dot, for a reason that is not the server's.
     BrokenOff,
 }
@@ -52,10 +52,18 @@ impl Remote {
         if let Some(version) = session.tls_version() {
             Span::current().record("tls.protocol.version", version);
         }
-        session.begin(letter(parcel));
+        let content = match self.content(parcel, session.takes_eight_bit()).await {
+            Ok(content) => content,
+            Err(error) => {
+                broken_off(parcel, &error.to_string());
+                tokio::spawn(session.quit());
+                return Transacted::BrokenOff;
+            }
+        };
+        session.begin(letter(parcel, &content));
         loop {
             match session.step().await {
-                Step::Body => match self.send_body(&mut session, parcel, tenure).await {
+                Step::Body => match self.send_body(&mut session, parcel, &content, tenure).await {
                     BodyEnd::Whole | BodyEnd::SessionEnded => {}
                     BodyEnd::BrokenOff => {
                         session.abandon();
@@ -64,14 +72,12 @@ impl Remote {
                 },
                 Step::Done(report) => return self.conclude(session, parcel, &report).await,
                 Step::Failed(failure) => {
-                    return Transacted::NotBegun {
-                        reply: lost(&failure.to_string()),
-                    };
+                    let reply = lost(session.target(), &failure.to_string());
+                    return Transacted::NotBegun(Failure::ours(reply));
                 }
                 Step::Closed => {
-                    return Transacted::NotBegun {
-                        reply: lost("the connection was closed"),
-                    };
+                    let reply = lost(session.target(), "the connection was closed");
+                    return Transacted::NotBegun(Failure::ours(reply));
                 }
                 Step::Ready => {}
             }
@@ -80,7 +86,14 @@ impl Remote {
 
     /// Streams the accepted message from the spool. The final dot is asked for only if the letter
     /// is whole and the tenure holds: after it, the letter is the server's.
-    async fn send_body(&self, session: &mut Session, parcel: &Parcel, tenure: &Tenure) -> BodyEnd {
+    async fn send_body(
+        &self,
+        session: &mut Session,
+        parcel: &Parcel,
+        content: &Content,
+        tenure: &Tenure,
+    ) -> BodyEnd {
+        let mut writer = content.writer();
         let mut chunks = match self.store.body(parcel.id, 0, 0).await {
             Ok(chunks) => chunks,
             Err(error) => return broken_off(parcel, &error.to_string()),
@@ -92,9 +105,15 @@ impl Remote {
                 Err(error) => return broken_off(parcel, &error.to_string()),
             };
             sent += chunk.len() as u64;
-            if !session.body(&chunk).await {
+            let Ok(piece) = writer.next(chunk) else {
+                return broken_off(parcel, "it cannot be converted after all");
+            };
+            if !session.body(&piece).await {
                 return BodyEnd::SessionEnded;
             }
+        }
+        if !session.body(&writer.finish()).await {
+            return BodyEnd::SessionEnded;
         }
         if sent != parcel.size {
             return broken_off(parcel, "the spool gave another length than the letter has");
@@ -107,15 +126,15 @@ impl Remote {
     }
 
     async fn conclude(&self, mut session: Session, parcel: &Parcel, report: &Report) -> Transacted {
-        if let Some(reply) = not_begun(report) {
-            return Transacted::NotBegun { reply };
+        let target = session.target();
+        if let Some(failure) = not_begun(report, target) {
+            return Transacted::NotBegun(failure);
         }
-        let host = &session.target().host;
-        let results: Vec<Attempted> = parcel
+        let verdicts: Vec<Verdict> = parcel
             .recipients
             .iter()
             .zip(&report.recipients)
-            .map(|(&(index, _), told)| attempted(index, told, host))
+            .map(|(&(index, _), told)| verdict(index, told, target))
             .collect();
         if let Some(RecipientReport {
             outcome: Told::Delivered(reply) | Told::Refused(reply),
@@ -130,11 +149,11 @@ impl Remote {
             Ok(Step::Ready) => Some(Box::new(session)),
             _ => None,
         };
-        Transacted::Done { results, session }
+        Transacted::Done { verdicts, session }
     }
 }
 
-fn letter(parcel: &Parcel) -> Letter {
+fn letter(parcel: &Parcel, content: &Content) -> Letter {
     let mut addresses = parcel.recipients.iter().map(|(_, address)| address);
     let beyond_ascii = addresses.any(|address| address.needs_smtputf8())
         || parcel
@@ -148,12 +167,9 @@ fn letter(parcel: &Parcel) -> Letter {
             .iter()
             .map(|(_, address)| Recipient::Address(address.clone()))
             .collect(),
-        size: parcel.size,
-        body: match parcel.eight_bit {
-            true => BodyKind::EightBitMime,
-            false => BodyKind::SevenBit,
-        },
-        // A header in UTF-8 alone is sent as it is, like any eight-bit letter.
+        size: content.size,
+        body: content.kind,
+        // A header in UTF-8 alone makes an eight-bit letter like any other.
         internationalized: match beyond_ascii {
             true => Internationalized::Yes,
             false => Internationalized::No,
@@ -168,52 +184,67 @@ fn broken_off(parcel: &Parcel, why: &str) -> BodyEnd {
 
 /// The reason, if the server took nothing and the connection ended before it had refused anything
 /// in particular.
-fn not_begun(report: &Report) -> Option<Reply> {
+fn not_begun(report: &Report, target: &Target) -> Option<Failure> {
     let ended = |told: &RecipientReport| match &told.outcome {
-        Told::Lost(why) => Some(lost(why)),
+        Told::Lost(why) => Some(Failure::ours(lost(target, why))),
         Told::Refused(reply) if reply.code() == 421 && told.stage != Stage::EndOfData => {
-            Some(reply.clone())
+            Some(Failure {
+                reply: reply.clone(),
+                remote: target.host.clone(),
+            })
         }
         Told::Delivered(_) | Told::Refused(_) | Told::Unknown(_) => None,
     };
-    let reasons: Option<Vec<Reply>> = report.recipients.iter().map(ended).collect();
+    let reasons: Option<Vec<Failure>> = report.recipients.iter().map(ended).collect();
     reasons?.into_iter().next()
 }
 
-fn attempted(recipient: u32, told: &RecipientReport, host: &str) -> Attempted {
-    let (outcome, reply) = match &told.outcome {
-        Told::Delivered(reply) => (Outcome::Delivered, reply.to_string()),
-        Told::Refused(reply) if reply.failure() == Some(Permanence::Permanent) => {
-            (Outcome::Permanent, reply.to_string())
-        }
-        Told::Refused(reply) => (Outcome::Temporary, reply.to_string()),
-        Told::Lost(why) => (Outcome::Temporary, lost(why).to_string()),
-        // The server may have taken it: the letter is sent again, at least once is the promise.
-        Told::Unknown(why) => {
-            let text = format!("connection lost after the final dot, outcome unknown: {why}");
-            let reply = Reply::new(451, EnhancedStatus::temporary(4, 2), text);
-            (Outcome::Temporary, reply.to_string())
-        }
+/// What a host's answer means for a recipient, and whether the next host is to be asked
+/// (RFC 5321 section 5.1): after a refusal for now, not after one for good; and never once the final
+/// dot may have arrived, since the host may have taken the letter.
+fn verdict(recipient: u32, told: &RecipientReport, target: &Target) -> Verdict {
+    let theirs = |reply: &Reply| Attempted {
+        remote: target.host.clone(),
+        ..Attempted::ours(recipient, reply)
     };
-    Attempted {
-        recipient,
-        outcome,
-        reply,
-        remote: host.to_owned(),
+    match &told.outcome {
+        Told::Delivered(reply) => Verdict::Final(theirs(reply)),
+        // What this host does not offer; it was not even asked.
+        Told::Refused(reply) if told.stage == Stage::Hello => {
+            Verdict::Open(Attempted::ours(recipient, reply))
+        }
+        Told::Refused(reply) => match reply.failure() {
+            Some(Permanence::Permanent) => Verdict::Final(theirs(reply)),
+            _ => Verdict::Open(theirs(reply)),
+        },
+        Told::Lost(why) => Verdict::Open(Attempted::ours(recipient, &lost(target, why))),
+        // The letter is sent again later, at least once is the promise.
+        Told::Unknown(why) => {
+            let text =
+                format!("{target}: connection lost after the final dot, outcome unknown: {why}");
+            let reply = Reply::new(451, EnhancedStatus::temporary(4, 2), text);
+            Verdict::Final(Attempted::ours(recipient, &reply))
+        }
     }
 }
 
-fn lost(why: &str) -> Reply {
-    Reply::new(
-        451,
-        EnhancedStatus::temporary(4, 2),
-        format!("connection lost: {why}"),
-    )
+fn lost(target: &Target, why: &str) -> Reply {
+    let text = format!("{target}: connection lost: {why}");
+    Reply::new(451, EnhancedStatus::temporary(4, 2), text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Outcome;
+
+    fn target() -> Target {
+        Target {
+            host: "mx.example".into(),
+            address: ([192, 0, 2, 1], 25).into(),
+            verified: false,
+        }
+    }
 
     fn told(stage: Stage, outcome: Told) -> RecipientReport {
         RecipientReport { stage, outcome }
@@ -224,13 +255,15 @@ mod tests {
     }
 
     #[test]
-    fn another_host_is_tried_only_if_nothing_was_taken_or_refused() {
+    fn a_host_takes_no_part_only_if_nothing_was_taken_or_refused() {
         let not_begun = |recipients: Vec<RecipientReport>| {
-            not_begun(&Report { recipients }).map(|reply| reply.code())
+            let failure = not_begun(&Report { recipients }, &target())?;
+            Some((failure.reply.code(), failure.remote))
         };
         let lost = || told(Stage::Data, Told::Lost("x".into()));
-        assert_eq!(not_begun(vec![lost(), lost()]), Some(451));
-        assert_eq!(not_begun(vec![told(Stage::Mail, refused(421))]), Some(421));
+        let said = Some((421, "mx.example".to_owned()));
+        assert_eq!(not_begun(vec![lost(), lost()]), Some((451, String::new())));
+        assert_eq!(not_begun(vec![told(Stage::Mail, refused(421))]), said);
         assert_eq!(not_begun(vec![told(Stage::EndOfData, refused(421))]), None);
         assert_eq!(
             not_begun(vec![lost(), told(Stage::Rcpt, refused(550))]),
@@ -245,22 +278,90 @@ mod tests {
     }
 
     #[test]
-    fn replies_become_results() {
-        for (outcome, expected, reply) in [
+    fn every_answer_has_its_verdict() {
+        use Stage::{Data, EndOfData, Hello, Mail, Rcpt};
+        #[derive(Debug, PartialEq)]
+        enum Next {
+            Host,
+            None,
+        }
+        let temporary = [Mail, Rcpt, Data, EndOfData].map(|stage| {
             (
-                Told::Delivered(Reply::plain(250, "ok")),
+                stage,
+                refused(451),
+                Next::Host,
+                Outcome::Temporary,
+                "451 no",
+                true,
+            )
+        });
+        let permanent = [Mail, Rcpt, Data, EndOfData].map(|stage| {
+            (
+                stage,
+                refused(550),
+                Next::None,
+                Outcome::Permanent,
+                "550 no",
+                true,
+            )
+        });
+        let taken = Told::Delivered(Reply::plain(250, "ok"));
+        let gone = "451 4.4.2 mx.example[192.0.2.1:25]: connection lost";
+        let others = [
+            (
+                EndOfData,
+                taken,
+                Next::None,
                 Outcome::Delivered,
                 "250 ok",
+                true,
             ),
-            (refused(550), Outcome::Permanent, "550 no"),
-            (refused(451), Outcome::Temporary, "451 no"),
-            (Told::Lost("x".into()), Outcome::Temporary, "451 4.4.2 "),
-            (Told::Unknown("x".into()), Outcome::Temporary, "451 4.4.2 "),
-        ] {
-            let attempted = attempted(3, &told(Stage::EndOfData, outcome), "mx.example");
+            // Refused by ourselves, for what the server does not offer.
+            (
+                Hello,
+                refused(554),
+                Next::Host,
+                Outcome::Permanent,
+                "554 no",
+                false,
+            ),
+            (
+                EndOfData,
+                refused(421),
+                Next::Host,
+                Outcome::Temporary,
+                "421 no",
+                true,
+            ),
+            (
+                Data,
+                Told::Lost("x".into()),
+                Next::Host,
+                Outcome::Temporary,
+                gone,
+                false,
+            ),
+            (
+                EndOfData,
+                Told::Unknown("x".into()),
+                Next::None,
+                Outcome::Temporary,
+                gone,
+                false,
+            ),
+        ];
+        for (stage, outcome, next, expected, reply, theirs) in
+            temporary.into_iter().chain(permanent).chain(others)
+        {
+            let (gone_on, attempted) = match verdict(3, &told(stage, outcome), &target()) {
+                Verdict::Final(attempted) => (Next::None, attempted),
+                Verdict::Open(attempted) => (Next::Host, attempted),
+            };
+            assert_eq!(gone_on, next, "{stage:?} {}", attempted.reply);
             assert_eq!((attempted.recipient, attempted.outcome), (3, expected));
             assert!(attempted.reply.starts_with(reply), "{}", attempted.reply);
-            assert_eq!(attempted.remote, "mx.example");
+            let remote = if theirs { "mx.example" } else { "" };
+            assert_eq!(attempted.remote, remote, "{stage:?} {}", attempted.reply);
         }
     }
 }

@@ -17,6 +17,10 @@ pub(crate) struct Manners {
     pub(crate) offers: &'static [&'static str],
     /// Replies to `RCPT` by recipient; others get 250. More than one are given in turn.
     pub(crate) recipients: HashMap<&'static str, Vec<&'static str>>,
+    /// Reply to `MAIL`; else 250.
+    pub(crate) mail: Option<&'static str>,
+    /// Reply to `DATA`; else 354, and the letter follows.
+    pub(crate) data: Option<&'static str>,
     /// Replies to the final dot in turn; then 250. Empty: closes instead.
     pub(crate) dots: Vec<&'static str>,
 }
@@ -40,7 +44,12 @@ pub(crate) struct MailServer {
 
 impl MailServer {
     pub(crate) async fn start(manners: Manners) -> Arc<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_at(any, manners).await
+    }
+
+    pub(crate) async fn start_at(address: SocketAddr, manners: Manners) -> Arc<Self> {
+        let listener = TcpListener::bind(address).await.expect("bound");
         let server = Arc::new(Self {
             address: listener.local_addr().expect("address"),
             connections: AtomicUsize::new(0),
@@ -97,7 +106,7 @@ impl MailServer {
                 }
                 "MAIL" => {
                     (mail, recipients) = (command, Vec::new());
-                    reply(&mut stream, "250 2.1.0 ok").await?;
+                    reply(&mut stream, self.manners.mail.unwrap_or("250 2.1.0 ok")).await?;
                 }
                 "RCPT" => {
                     let address = command.split(['<', '>']).nth(1).unwrap_or("").to_owned();
@@ -112,6 +121,10 @@ impl MailServer {
                 }
                 "DATA" if recipients.is_empty() => reply(&mut stream, "503 5.5.1 no").await?,
                 "DATA" => {
+                    if let Some(refusal) = self.manners.data {
+                        reply(&mut stream, refusal).await?;
+                        continue;
+                    }
                     reply(&mut stream, "354 go").await?;
                     let body = body(&mut stream).await?;
                     let (mail, recipients) = (mail.clone(), std::mem::take(&mut recipients));

@@ -45,6 +45,14 @@ pub(crate) struct State {
     /// Deliveries that fail as if the shard had no leader.
     pub(crate) failing_deliveries: u32,
     pub(crate) deliveries: u32,
+    /// Deliveries that panic.
+    pub(crate) panicking_deliveries: u32,
+    /// Reads of a letter that panic.
+    pub(crate) panicking_reads: u32,
+    /// How often each letter was read.
+    pub(crate) reads: HashMap<QueueId, u32>,
+    /// Letters come from a restored shard.
+    pub(crate) remote_held: bool,
 }
 
 impl MemoryStore {
@@ -83,6 +91,7 @@ impl MemoryStore {
             reverse_path: reverse_path.to_owned(),
             recipients: recipients.iter().map(recipient).collect(),
             accepted_ms: now_ms(),
+            eight_bit: !message.is_ascii(),
             ..Envelope::default()
         };
         self.insert(
@@ -105,6 +114,7 @@ impl MemoryStore {
             size: message.len() as u64,
             recipients: (0..envelope.recipients.len()).map(pending).collect(),
             envelope: Some(envelope),
+            remote_held: state.remote_held,
             ..Letter::default()
         };
         state.letters.insert(id, (letter, message));
@@ -142,6 +152,30 @@ impl MemoryStore {
             .collect()
     }
 
+    /// An operator wants a letter tried now.
+    pub(crate) fn retry(&self, id: QueueId) {
+        let mut state = self.state();
+        let now = now_ms();
+        let (letter, _) = state.letters.get_mut(&id).expect("known letter");
+        for recipient in &mut letter.recipients {
+            recipient.next_attempt_ms = recipient.next_attempt_ms.min(now);
+        }
+        let due = letter.recipients.iter().map(|r| r.next_attempt_ms).min();
+        let _ = self.events.send(DueLetter {
+            queue_id: id.to_string(),
+            due_ms: due.unwrap_or(now),
+        });
+    }
+
+    /// An operator lets a letter leave that was held.
+    pub(crate) fn release(&self, id: QueueId) {
+        let mut state = self.state();
+        let (letter, _) = state.letters.get_mut(&id).expect("known letter");
+        letter.remote_held = false;
+        drop(state);
+        self.retry(id);
+    }
+
     /// Somebody else takes the lease.
     pub(crate) fn steal_lease(&self) {
         let mut state = self.state();
@@ -175,10 +209,12 @@ fn settle_recipient(state: &mut RecipientState, outcome: Option<Outcome>) {
         Outcome::Bounced(bounced) => {
             state.set_status(RecipientStatus::Bounced);
             state.last_reply = bounced.reply;
+            state.last_remote = bounced.remote;
         }
         Outcome::Deferred(deferred) => {
             state.next_attempt_ms = deferred.next_attempt_ms;
             state.last_reply = deferred.reply;
+            state.last_remote = deferred.remote;
             state.delay_notified |= deferred.delay_notified;
         }
     }
@@ -317,11 +353,17 @@ impl Store for MemoryStore {
     }
 
     async fn letter(&self, id: QueueId) -> Result<Option<Letter>, CallError> {
-        Ok(self
-            .state()
-            .letters
-            .get(&id)
-            .map(|(letter, _)| letter.clone()))
+        let panics = {
+            let mut state = self.state();
+            let left = state.panicking_reads;
+            state.panicking_reads = left.saturating_sub(1);
+            *state.reads.entry(id).or_default() += 1;
+            left > 0
+        };
+        // Not under the lock, which it would poison.
+        assert!(!panics, "a bug that the test wants");
+        let state = self.state();
+        Ok(state.letters.get(&id).map(|(letter, _)| letter.clone()))
     }
 
     async fn body(&self, id: QueueId, offset: u64, length: u64) -> Result<Body, CallError> {
@@ -377,6 +419,13 @@ impl Store for MemoryStore {
     }
 
     async fn deliver(&self, begin: DeliverBegin) -> Result<Vec<DeliverResult>, CallError> {
+        let panics = {
+            let mut state = self.state();
+            let left = state.panicking_deliveries;
+            state.panicking_deliveries = left.saturating_sub(1);
+            left > 0
+        };
+        assert!(!panics, "a bug that the test wants");
         let mut state = self.state();
         state.deliveries += 1;
         if state.failing_deliveries > 0 {

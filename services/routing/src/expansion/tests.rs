@@ -32,6 +32,17 @@ impl Directory {
     }
 
     fn lookup(&self, address: &str) -> LookupResponse {
+        if address == "@" {
+            let accounts = self.0.values().filter_map(|entry| match entry {
+                Entry::Account(account) if account.state() == AccountState::Active => Some(account),
+                _ => None,
+            });
+            let oldest = accounts.min_by_key(|entry| entry.account).cloned();
+            return LookupResponse {
+                domain_is_local: true,
+                entry: oldest.map(Entry::Account),
+            };
+        }
         let domain_is_local = address.ends_with("@example.org");
         LookupResponse {
             domain_is_local,
@@ -175,13 +186,16 @@ fn postmaster_is_always_accepted() {
     let own = directory().alias("postmaster@example.org", &["bob@example.org"]);
     let reply = resolve_with(&rules(), &own, "postmaster@example.org", Relay::Denied);
     assert_eq!(reply, "bob@example.org>2");
-    // Not configured, or gone: the letter is not lost.
+    // Not configured: whoever was here first. Nobody at all: the letter is not lost.
     let unset = Rules {
         postmaster: None,
         ..rules()
     };
     for to in names {
         let reply = resolve_with(&unset, &directory(), to, Relay::Denied);
+        assert!(reply.ends_with(">1"), "{to}: {reply}");
+        let nobody = Directory::default();
+        let reply = resolve_with(&unset, &nobody, to, Relay::Denied);
         assert!(reply.starts_with("451 4.3.5 "), "{to}: {reply}");
     }
 }

@@ -8,7 +8,7 @@ use postino_proto::store::v1::{
 use postino_types::MailboxName;
 
 use super::commit::{Commit, Outcome, refuse};
-use super::mailbox;
+use super::{hold, mailbox};
 use crate::db::Family;
 use crate::model::account::{self, AccountRow};
 use crate::model::mailbox as rows;
@@ -30,6 +30,7 @@ fn known(commit: &Commit<'_>, id: u64) -> Outcome<Option<AccountRow>> {
 /// Makes an account with its first mailboxes. One that is there stays as it is; one that was
 /// removed does not come back.
 pub(super) fn init(commit: &mut Commit<'_>, command: InitAccountCommand) -> Outcome {
+    hold::check(commit)?;
     let id = command.account;
     match known(commit, id)? {
         Some(row) if row.gone => {
@@ -73,6 +74,7 @@ pub(super) fn init(commit: &mut Commit<'_>, command: InitAccountCommand) -> Outc
 /// Removes an account for good. Its messages go later, by the reaper; a mark stays, also of an
 /// account that was never made, so that a late command cannot make it.
 pub(super) fn drop(commit: &mut Commit<'_>, command: &DropAccountCommand) -> Outcome {
+    hold::check(commit)?;
     let id = command.account;
     let mut row = known(commit, id)?.unwrap_or_default();
     if row.gone {

@@ -1,6 +1,5 @@
-//! Bodies: who refers to which octets of the log.
+//! Bodies: who refers to which octets of the log, and when they go.
 
-use bytes::Bytes;
 use postino_proto::store::v1::{BodySource, RefusalKind};
 use postino_types::QueueId;
 
@@ -49,7 +48,7 @@ impl Commit<'_> {
 
     /// Drops the octets of a letter that is not taken after all.
     pub(super) fn drop_source(&mut self, source: Option<&BodySource>) -> Result<(), DbError> {
-        // The command's own body is garbage unless it is used; an upload goes here.
+        // The command's own body goes unless it is used; an upload goes here.
         match source {
             Some(source) if !source.upload_id.is_empty() => {
                 upload::discard(self, &source.upload_id)
@@ -82,7 +81,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Drops one reference to a body; with the last one, it is garbage.
+    /// Drops one reference to a body; with the last one, its octets go.
     pub(super) fn drop_body(&mut self, body: &[BodyPart]) -> Result<(), DbError> {
         let Some(first) = body.first() else {
             return Ok(());
@@ -92,7 +91,7 @@ impl Commit<'_> {
         match email::count(&self.rows, key())? {
             0 | 1 => {
                 self.rows.delete(Family::Email, key());
-                self.discard(body);
+                self.discard(body)?;
             }
             2 => self.rows.delete(Family::Email, key()),
             count => {
@@ -103,38 +102,52 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Writes down that nothing refers to these octets.
-    pub(super) fn discard(&mut self, body: &[BodyPart]) {
-        for part in body {
-            let key = email::garbage(self.space(), part);
-            let row: Bytes = fixed(&[&part.length.to_be_bytes()]);
-            self.rows.put(Family::Email, key, row);
-        }
+    /// Lets go of octets that nothing refers to.
+    pub(super) fn discard(&mut self, body: &[BodyPart]) -> Result<(), DbError> {
+        body.iter().try_for_each(|part| self.discard_part(part))
     }
 
-    /// Discards what the command brought and nobody took.
-    pub(super) fn discard_unused_body(&mut self) {
-        let mut used = std::mem::take(&mut self.body.used);
-        used.sort_by_key(|part| part.offset);
-        let end = BodyPart {
-            index: self.body.index,
-            number: self.body.number,
-            offset: self.body.length,
-            length: 0,
-        };
-        let mut offset = 0;
-        for part in used.iter().chain([&end]) {
-            if part.offset > offset {
-                let unused = BodyPart {
-                    offset,
-                    length: part.offset - offset,
-                    ..end
-                };
-                self.discard(&[unused]);
+    fn discard_part(&mut self, part: &BodyPart) -> Result<(), DbError> {
+        // Taken and dropped by one command: what is left counts when the command is done.
+        if (part.index, part.number) == (self.body.index, self.body.number)
+            && let Some(place) = self.body.used.iter().position(|used| used == part)
+        {
+            self.body.used.swap_remove(place);
+            return Ok(());
+        }
+        // An earlier version kept no count of pieces: what it stored stays.
+        if part.index < self.shard.bodies_counted_from {
+            return Ok(());
+        }
+        let key = email::body_pieces(self.space(), part.index, part.number);
+        match email::count(&self.rows, key.clone())? {
+            0 | 1 => self.freed.push((part.index, part.number)),
+            2 => self.rows.delete(Family::Email, key),
+            pieces => {
+                let row = fixed(&[&(pieces - 1).to_be_bytes()]);
+                self.rows.put(Family::Email, key, row);
             }
-            offset = offset.max(part.offset + part.length);
+        }
+        Ok(())
+    }
+
+    /// Counts the pieces of the command's own body that found a place. Without any, it goes.
+    pub(super) fn count_own_body(&mut self) {
+        let pieces = std::mem::take(&mut self.body.used).len() as u64;
+        if self.body.length == 0 {
+            return;
         }
         self.body.length = 0;
+        let (index, number) = (self.body.index, self.body.number);
+        match pieces {
+            0 => self.freed.push((index, number)),
+            1 => {}
+            pieces => {
+                let key = email::body_pieces(self.space(), index, number);
+                self.rows
+                    .put(Family::Email, key, fixed(&[&pieces.to_be_bytes()]));
+            }
+        }
     }
 
     /// Drops one message's reference to an email; with the last one, the email goes.

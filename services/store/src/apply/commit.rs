@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::{RefusalKind, Refused};
 
@@ -13,7 +14,7 @@ use crate::model::mailbox::{self, MailboxRow};
 use crate::model::spool::{self, ShardRow};
 use crate::model::{Rows, encode};
 use crate::notify::News;
-use crate::raft::{ApplyHalt, CommittedEntry};
+use crate::raft::{ApplyHalt, CommittedEntry, body_key};
 
 /// What a command came to.
 pub(crate) type Outcome<T = Answer> = Result<T, Rejection>;
@@ -48,12 +49,17 @@ pub(crate) struct Commit<'a> {
     /// Index and term of the entry that is being applied.
     pub(super) index: u64,
     pub(super) term: u64,
+    stamp_ms: u64,
     /// Place of the command in its entry.
     pub(super) number: u32,
     pub(super) body: CommandBody,
     news: News,
+    /// Bodies that nothing refers to any more.
+    gone: Vec<(u64, u32)>,
     /// Of the command under way; joins the others when it is done.
+    pub(super) freed: Vec<(u64, u32)>,
     touched: BTreeSet<(u64, u64)>,
+    filed: Vec<(u64, Bytes)>,
     due: Vec<(u64, String)>,
 }
 
@@ -75,10 +81,14 @@ impl<'a> Commit<'a> {
             shard: shard.unwrap_or_default(),
             index: 0,
             term: 0,
+            stamp_ms: 0,
             number: 0,
             body: CommandBody::default(),
             news: News::default(),
+            gone: Vec::new(),
+            freed: Vec::new(),
             touched: BTreeSet::new(),
+            filed: Vec::new(),
             due: Vec::new(),
         })
     }
@@ -88,7 +98,11 @@ impl<'a> Commit<'a> {
         self.index = entry.index;
         self.term = entry.term;
         self.number = 0;
+        self.stamp_ms = entry.time_ms;
         self.shard.now_ms = self.shard.now_ms.max(entry.time_ms);
+        if self.shard.bodies_counted_from == 0 {
+            self.shard.bodies_counted_from = entry.index;
+        }
     }
 
     pub(super) fn take_body(&mut self, index: u64, number: u32, length: u64) {
@@ -102,35 +116,50 @@ impl<'a> Commit<'a> {
 
     /// Keeps what the command wrote.
     pub(super) fn finish_command(&mut self) -> Result<(), DbError> {
-        self.discard_unused_body();
+        self.count_own_body();
         self.rows.keep();
+        self.gone.append(&mut self.freed);
         self.number += 1;
         self.news.mailboxes.append(&mut self.touched);
+        self.news.filed.append(&mut self.filed);
         self.news.due.append(&mut self.due);
         Ok(())
     }
 
-    /// Takes back what the command wrote; its body is garbage.
+    /// Takes back what the command wrote; its body goes.
     pub(super) fn roll_back(&mut self) -> Result<(), DbError> {
         self.rows.roll_back();
         self.body.used.clear();
+        self.freed.clear();
         self.touched.clear();
+        self.filed.clear();
         self.due.clear();
         self.finish_command()
     }
 
     /// Puts everything into a batch, and says who should be told once it is written.
     pub(super) fn write_into(mut self, batch: &mut WriteBatch) -> News {
-        let shard = spool::shard(self.space());
+        let space = self.space();
+        let shard = spool::shard(space);
         if self.index > 0 {
             self.rows.put(Family::Spool, shard, encode(&self.shard));
         }
         self.rows.write_into(batch);
+        for (index, number) in self.gone {
+            batch.delete(Family::Bodies, body_key(space, index, number));
+        }
         self.news
     }
 
     pub(super) fn space(&self) -> Space {
         self.rows.space()
+    }
+
+    /// Unix milliseconds: when the leader proposed the entry, by its clock. Unlike the shard's time
+    /// it goes back when a clock that was ahead is set right: for what others compare with their
+    /// own clocks.
+    pub(super) fn stamp_ms(&self) -> u64 {
+        self.stamp_ms
     }
 
     /// Unix milliseconds: the time of the entry, or of an earlier one if that was later.
@@ -184,6 +213,13 @@ impl<'a> Commit<'a> {
     /// Tells those who follow the account that this mailbox has changed.
     pub(super) fn touch(&mut self, account: u64, mailbox: u64) {
         self.touched.insert((account, mailbox));
+    }
+
+    /// Tells those who follow the account whose trace the letter belongs to that came into it.
+    pub(super) fn tell_filed(&mut self, account: u64, trace: &Bytes) {
+        if !trace.is_empty() {
+            self.filed.push((account, trace.clone()));
+        }
     }
 
     /// Tells the queue that a letter is due.

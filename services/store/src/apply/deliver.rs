@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::{
-    DeliverCommand, DeliverResponse, DeliverResult, DeliverStatus, DeliverTarget,
+    DeliverCommand, DeliverResponse, DeliverResult, DeliverStatus, DeliverTarget, RefusalKind,
 };
 use postino_types::QueueId;
 
-use super::commit::{Commit, Outcome, Rejection};
+use super::commit::{Commit, Outcome, Rejection, refuse};
 use super::spool::queue_id;
 use crate::db::Family;
 use crate::model::email::BodyPart;
@@ -20,16 +20,19 @@ pub(super) struct Filing<'a> {
     content: Bytes,
     size: u64,
     body: &'a [BodyPart],
+    trace: Bytes,
     email: Option<u64>,
     filed: Vec<u32>,
 }
 
 impl<'a> Filing<'a> {
-    pub(super) fn new(content: Bytes, size: u64, body: &'a [BodyPart]) -> Self {
+    /// `trace` is the encoded trace context of the letter, for those who watch its mailboxes.
+    pub(super) fn new(content: Bytes, size: u64, body: &'a [BodyPart], trace: Bytes) -> Self {
         Self {
             content,
             size,
             body,
+            trace,
             email: None,
             filed: Vec::new(),
         }
@@ -61,13 +64,14 @@ impl<'a> Filing<'a> {
             email,
             mod_seq: inbox.next_mod_seq(),
             size: self.size,
-            date_ms: i64::try_from(commit.now_ms()).unwrap_or(i64::MAX),
+            date_ms: i64::try_from(commit.stamp_ms()).unwrap_or(i64::MAX),
             ..MessageRow::default()
         };
         commit.insert(&mut inbox, &message)?;
         commit.close(&inbox);
         let key = spool::filed(commit.space(), id, target.recipient);
         commit.rows.put(Family::Dedupe, key, fixed(&[]));
+        commit.tell_filed(target.account, &self.trace);
         self.filed.push(target.recipient);
         Ok(DeliverStatus::Filed)
     }
@@ -90,7 +94,7 @@ pub(super) fn deliver(commit: &mut Commit<'_>, command: DeliverCommand) -> Outco
         Some(body) => body,
         None => return Ok(all_duplicates(&command)),
     };
-    let mut letter = Filing::new(command.email, command.email_size, &body);
+    let mut letter = Filing::new(command.email, command.email_size, &body, command.trace);
     let mut results = Vec::with_capacity(command.targets.len());
     for target in &command.targets {
         let status = letter.file(commit, &id, target)?;
@@ -114,11 +118,26 @@ fn take(
     for target in &command.targets {
         let key = spool::filed(commit.space(), id, target.recipient);
         if commit.rows.get(Family::Dedupe, key)?.is_none() {
+            check_remembered(commit, id)?;
             return commit.take_source(command.body.clone()).map(Some);
         }
     }
     commit.drop_source(command.body.as_ref())?;
     Ok(None)
+}
+
+/// Refuses a letter so old that the mark of its filing may be forgotten: rather returned to its
+/// sender than filed twice. Where the store and the queue are set as they should be, there is none:
+/// `store.filed_ttl` exceeds `queue.lifetime`.
+fn check_remembered(commit: &Commit<'_>, id: &QueueId) -> Outcome<()> {
+    match id.unix_millis() < commit.shard.filed_forgotten_ms {
+        true => Err(refuse(
+            RefusalKind::FailedPrecondition,
+            "the letter is older than the store remembers whether it was filed: \
+             store.filed_ttl must exceed queue.lifetime",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn all_duplicates(command: &DeliverCommand) -> Answer {

@@ -16,7 +16,7 @@ use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::{
     AccountEntry, AccountState, ActivateAccountCommand, AddDomainCommand, AllocateNodeCommand,
     AllocatedNode, CloseAccountCommand, CreateAccountCommand, Done, ForgetAccountCommand,
-    RefusalKind, RemoveAliasCommand, RemoveDomainCommand, SetAliasCommand,
+    NodeState, RefusalKind, RemoveAliasCommand, RemoveDomainCommand, SetAliasCommand,
 };
 
 use super::commit::{Commit, Outcome, refuse};
@@ -281,8 +281,15 @@ pub(super) fn allocate_node(commit: &mut Commit<'_>, command: AllocateNodeComman
     control.last_node = id;
     let space = commit.space();
     commit.put(Family::Directory, directory::control(space), &control);
+    let nodes = directory::all_nodes(&commit.rows, space)?.into_iter();
+    let before = nodes.filter(|(_, row)| {
+        row.endpoint == command.endpoint && row.standing() != NodeState::Removed
+    });
     let row = NodeRow {
+        replaces: before.map(|(id, _)| id).max().unwrap_or(0),
         endpoint: command.endpoint,
+        zone: String::new(),
+        state: NodeState::Joining.into(),
     };
     commit.put(Family::Directory, directory::node(space, id), &row);
     Ok(Answer::Node(AllocatedNode { node: id }))

@@ -15,9 +15,12 @@ mod directory;
 mod expunge;
 mod filing;
 mod flags;
+mod hold;
 mod lease;
+mod level;
 mod mailbox;
 mod overlay;
+mod placement;
 mod reap;
 mod settle;
 mod spool;
@@ -30,8 +33,10 @@ use postino_proto::store::v1::command::Kind;
 use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_types::ShardId;
 
+use crate::checksum::Checksummer;
 use crate::command;
-use crate::db::{Db, DbError};
+use crate::db::{Db, Space};
+use crate::levels::{self, Levels};
 use crate::notify::Notifier;
 use crate::raft::{ApplyHalt, CommittedEntry, Machine, Progress};
 use commit::Outcome;
@@ -41,12 +46,25 @@ pub(crate) use commit::{Commit, Rejection};
 pub(crate) struct Applier {
     db: Db,
     notifier: Arc<Notifier>,
+    checksummer: Arc<Checksummer>,
+    levels: Levels,
 }
 
 impl Applier {
-    /// Keeps state in `db`, and tells `notifier` what has changed.
-    pub(crate) fn new(db: Db, notifier: Arc<Notifier>) -> Self {
-        Self { db, notifier }
+    /// Keeps state in `db`, of shards of these feature levels, and tells `notifier` what has changed.
+    pub(crate) fn new(db: Db, notifier: Arc<Notifier>, levels: Levels) -> Self {
+        let checksummer = Arc::new(Checksummer::new(db.clone()));
+        Self {
+            db,
+            notifier,
+            checksummer,
+            levels,
+        }
+    }
+
+    /// What computes the checksums of the state.
+    pub(crate) fn checksummer(&self) -> Arc<Checksummer> {
+        Arc::clone(&self.checksummer)
     }
 }
 
@@ -59,13 +77,18 @@ impl Machine for Applier {
     ) -> Result<Vec<Vec<Bytes>>, ApplyHalt> {
         let mut commit = Commit::start(&self.db, self.db.space(shard)?)?;
         let mut answers = Vec::with_capacity(entries.len());
+        let last = entries.last();
+        let last = last.filter(|last| self.is_last(shard, last));
+        let summed_up = last.map(|last| last.index);
         for entry in entries {
             commit.enter(&entry);
             let mut entry_answers = Vec::with_capacity(entry.commands.len());
             for command in entry.commands {
                 commit.take_body(command.body.index, command.body.number, command.body_len);
                 let kind = command::decode(command.command).map_err(ApplyHalt::new)?;
-                let answer = match dispatch(&mut commit, kind) {
+                let allowed = level::check(&commit, self.levels, &kind);
+                let outcome = allowed.and_then(|()| dispatch(&mut commit, kind));
+                let answer = match outcome {
                     Ok(answer) => {
                         commit.finish_command()?;
                         answer
@@ -86,17 +109,38 @@ impl Machine for Applier {
         self.db.write(batch)?;
         // Only now: whoever is told reads what was written.
         self.notifier.tell(shard, news);
+        if let Some(index) = summed_up {
+            self.checksummer.begin(shard, index);
+        }
         Ok(answers)
+    }
+
+    fn is_last(&self, shard: ShardId, entry: &CommittedEntry) -> bool {
+        let mut commands = entry.commands.iter();
+        commands.any(|command| command::is_mark(&command.command))
+            || self.checksummer.is_awaited(shard, entry.index)
+    }
+
+    fn accepts(&self, space: Space) -> Result<(), ApplyHalt> {
+        let level = levels::of_space(&self.db, space)?;
+        match level.and_then(|level| self.levels.refusal(space.shard(), level)) {
+            Some(refusal) => Err(ApplyHalt::new(refusal)),
+            None => Ok(()),
+        }
     }
 }
 
 fn dispatch(commit: &mut Commit<'_>, kind: Kind) -> Outcome {
     match kind {
         Kind::Accept(command) => spool::accept(commit, command),
+        Kind::ResolveAccept(command) => spool::resolve_accept(commit, &command),
         Kind::Settle(command) => settle::settle(commit, command),
         Kind::Retry(command) => spool::retry(commit, &command),
         Kind::AcquireLease(command) => lease::acquire(commit, command),
         Kind::ReleaseLease(command) => lease::release(commit, &command),
+        Kind::Hold(command) => hold::hold(commit, command),
+        Kind::EndHold(command) => hold::end(commit, &command),
+        Kind::ReleaseRemote(_) => hold::release_remote(commit),
         Kind::UploadChunk(command) => upload::chunk(commit, &command),
         Kind::Reap(command) => reap::reap(commit, &command),
         Kind::Deliver(command) => deliver::deliver(commit, command),
@@ -121,32 +165,17 @@ fn dispatch(commit: &mut Commit<'_>, kind: Kind) -> Outcome {
         Kind::SetAlias(command) => directory::set_alias(commit, command),
         Kind::RemoveAlias(command) => directory::remove_alias(commit, &command),
         Kind::AllocateNode(command) => directory::allocate_node(commit, command),
+        Kind::RecordNode(command) => placement::record_node(commit, command),
+        Kind::RecordReplicas(command) => placement::record_replicas(commit, command),
+        Kind::BeginMove(command) => placement::begin_move(commit, &command),
+        Kind::EndMove(command) => placement::end_move(commit, command),
+        Kind::Checksum(_) => level::mark(commit),
+        Kind::RaiseLevel(command) => level::raise(commit, &command),
     }
 }
 
-/// A checksum of a shard's logical state, to compare replicas that applied the same entries.
-pub(crate) fn checksum(db: &Db, shard: ShardId) -> Result<blake3::Hash, DbError> {
-    use crate::model::{Flow, Range, Rows};
-    let space = db.space(shard)?;
-    let mut hasher = blake3::Hasher::new();
-    for family in overlay::FAMILIES {
-        hasher.update(family.name().as_bytes());
-        let skip = space.key().as_slice().len();
-        Rows::visit(
-            db,
-            family,
-            &Range::prefix(space.key()),
-            &mut |key, value| {
-                for part in [&key[skip..], value] {
-                    hasher.update(&(part.len() as u64).to_be_bytes());
-                    hasher.update(part);
-                }
-                Ok(Flow::Continue(()))
-            },
-        )?;
-    }
-    Ok(hasher.finalize())
-}
+#[cfg(test)]
+pub(crate) use crate::checksum::rows as checksum;
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ type Pending = BTreeMap<Vec<u8>, Option<Bytes>>;
 pub(crate) struct Overlay<'a> {
     db: &'a Db,
     space: Space,
-    families: [Pending; FAMILIES.len()],
+    families: [Pending; Family::STATE.len()],
     undo: Vec<Undo>,
 }
 
@@ -27,18 +27,8 @@ struct Undo {
     before: Option<Option<Bytes>>,
 }
 
-/// The families that hold state.
-pub(crate) const FAMILIES: [Family; 6] = [
-    Family::Directory,
-    Family::Spool,
-    Family::Mailbox,
-    Family::Email,
-    Family::Change,
-    Family::Dedupe,
-];
-
 fn place(family: Family) -> usize {
-    let place = FAMILIES.iter().position(|state| *state == family);
+    let place = Family::STATE.iter().position(|state| *state == family);
     place.expect("state lies in these families alone")
 }
 
@@ -96,7 +86,7 @@ impl<'a> Overlay<'a> {
 
     /// Puts all writes into a batch.
     pub(crate) fn write_into(self, batch: &mut WriteBatch) {
-        for (family, rows) in FAMILIES.into_iter().zip(self.families) {
+        for (family, rows) in Family::STATE.into_iter().zip(self.families) {
             for (key, value) in rows {
                 match value {
                     Some(value) => batch.put(family, key, value),

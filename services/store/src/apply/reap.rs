@@ -65,6 +65,7 @@ fn accepted(commit: &mut Commit<'_>, before_ms: u64, limit: usize) -> Result<boo
 }
 
 fn filed(commit: &mut Commit<'_>, before_ms: u64, limit: usize) -> Result<bool, DbError> {
+    commit.shard.filed_forgotten_ms = commit.shard.filed_forgotten_ms.max(before_ms);
     let range = spool::filed_between(commit.space(), commit.shard.filed_floor_ms, before_ms);
     let more = clear(commit, Family::Dedupe, &range, limit)?;
     if !more {

@@ -8,8 +8,8 @@ use postino_proto::store::v1::{
 use postino_types::QueueId;
 
 use super::commit::{Commit, Outcome};
-use super::lease;
 use super::spool::{accept_letter, put_progress, queue_id};
+use super::{hold, lease};
 use crate::db::Family;
 use crate::model::Rows;
 use crate::model::spool::{self, LetterRow, ProgressRow};
@@ -17,10 +17,21 @@ use crate::model::spool::{self, LetterRow, ProgressRow};
 /// Records outcomes, if the lease is still the one they were made under.
 pub(super) fn settle(commit: &mut Commit<'_>, command: SettleCommand) -> Outcome {
     lease::check(commit, &command.holder, command.lease_epoch)?;
+    if command.letters.iter().any(files_locally) {
+        hold::check(commit)?;
+    }
     for letter in command.letters {
         settle_letter(commit, letter)?;
     }
     Ok(Answer::Done(Done {}))
+}
+
+/// Whether a recipient is settled because another shard may hold the letter by now. A local delivery
+/// names no remote host.
+fn files_locally(letter: &SettledLetter) -> bool {
+    letter.recipients.iter().any(|recipient| {
+        matches!(&recipient.outcome, Some(Attempt::Delivered(done)) if done.remote.is_empty())
+    })
 }
 
 fn settle_letter(commit: &mut Commit<'_>, settled: SettledLetter) -> Outcome<()> {
@@ -36,15 +47,16 @@ fn settle_letter(commit: &mut Commit<'_>, settled: SettledLetter) -> Outcome<()>
     }
     // A repetition must not notify twice. Notifications have their own queue-ids, but a repeated
     // settle may come with new ones.
-    if moved {
-        for notification in settled.notifications {
-            accept_letter(commit, notification)?;
-        }
+    if !moved {
+        return Ok(());
+    }
+    for notification in settled.notifications {
+        accept_letter(commit, notification)?;
     }
     close_or_plan(commit, &id, &old)
 }
 
-/// Moves one recipient; false if its state is final already.
+/// Moves one recipient; false if its state is final already, or the outcome is recorded already.
 fn settle_recipient(
     commit: &mut Commit<'_>,
     id: &QueueId,
@@ -55,6 +67,9 @@ fn settle_recipient(
     let Some(mut state) = state.filter(|state| state.status() == RecipientStatus::Pending) else {
         return Ok(false);
     };
+    if is_repetition(&state, outcome) {
+        return Ok(false);
+    }
     state.attempts = state.attempts.saturating_add(1);
     state.last_attempt_ms = commit.now_ms();
     let (status, reply, remote) = match &outcome.outcome {
@@ -73,6 +88,20 @@ fn settle_recipient(
     let key = spool::recipient(commit.space(), id, outcome.recipient);
     commit.put(Family::Spool, key, &state);
     Ok(true)
+}
+
+/// Whether a deferral is recorded: its answer was lost, and the queue settles again. A final outcome
+/// needs no such look, since it leaves PENDING; and it counts even if its attempt is an old one,
+/// since what was delivered must not be tried again.
+fn is_repetition(state: &RecipientState, outcome: &RecipientOutcome) -> bool {
+    match &outcome.outcome {
+        // By the number, since a Retry may have changed the time in between.
+        Some(Attempt::Deferred(_)) if outcome.attempt > 0 => outcome.attempt <= state.attempts,
+        Some(Attempt::Deferred(later)) => {
+            state.attempts > 0 && later.next_attempt_ms == state.next_attempt_ms
+        }
+        _ => false,
+    }
 }
 
 /// Removes a letter whose recipients are all settled, or gives it its next due time.

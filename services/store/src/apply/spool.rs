@@ -15,8 +15,8 @@
 
 use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::{
-    AcceptCommand, Accepted, RecipientState, RecipientStatus, RefusalKind, RetryAnswer,
-    RetryCommand,
+    AcceptCommand, Accepted, Done, RecipientState, RecipientStatus, RefusalKind,
+    ResolveAcceptCommand, RetryAnswer, RetryCommand,
 };
 use postino_types::QueueId;
 
@@ -28,31 +28,57 @@ use crate::model::{Rows, fixed};
 
 /// Accepts a letter; asked again, answers as it did first.
 pub(super) fn accept(commit: &mut Commit<'_>, command: AcceptCommand) -> Outcome {
-    accept_letter(commit, command).map(|mark| {
-        Answer::Accepted(Accepted {
-            filed: mark.filed,
-            log_index: mark.log_index,
-            term: mark.term,
-        })
+    accept_letter(commit, command).map(accepted)
+}
+
+fn accepted(mark: MarkRow) -> Answer {
+    Answer::Accepted(Accepted {
+        filed: mark.filed,
+        log_index: mark.log_index,
+        term: mark.term,
     })
+}
+
+/// Tells whether a letter was accepted. One that was not is given up: an Accept that is still on
+/// its way is refused when it comes, so that the letter may be handed over under another id.
+pub(super) fn resolve_accept(commit: &mut Commit<'_>, command: &ResolveAcceptCommand) -> Outcome {
+    let space = commit.space();
+    let id = queue_id(&command.queue_id)?;
+    match mark_of(commit, &id)? {
+        Some(mark) if !mark.given_up => Ok(accepted(mark)),
+        Some(_) => Ok(Answer::Done(Done {})),
+        None => {
+            let mark = MarkRow {
+                given_up: true,
+                ..mark_now(commit, false)
+            };
+            commit.put(Family::Spool, spool::mark(space, &id), &mark);
+            Ok(Answer::Done(Done {}))
+        }
+    }
+}
+
+/// The mark of a letter, which may have gone by age while the letter is still here.
+fn mark_of(commit: &Commit<'_>, id: &QueueId) -> Outcome<Option<MarkRow>> {
+    let space = commit.space();
+    let mark: Option<MarkRow> = commit.rows.row(Family::Spool, spool::mark(space, id))?;
+    if mark.is_some() {
+        return Ok(mark);
+    }
+    let letter = commit.rows.get(Family::Spool, spool::letter(space, id))?;
+    Ok(letter.map(|_| mark_now(commit, false)))
 }
 
 pub(super) fn accept_letter(commit: &mut Commit<'_>, command: AcceptCommand) -> Outcome<MarkRow> {
     let space = commit.space();
     let id = queue_id(&command.queue_id)?;
-    let known: Option<MarkRow> = commit.rows.row(Family::Spool, spool::mark(space, &id))?;
-    if let Some(mark) = known {
+    if let Some(mark) = mark_of(commit, &id)? {
+        if mark.given_up {
+            let why = "the letter was given up under this id";
+            return Err(refuse(RefusalKind::FailedPrecondition, why));
+        }
         commit.drop_source(command.body.as_ref())?;
         return Ok(mark);
-    }
-    // Its mark may have gone by age while it is still here.
-    if commit
-        .rows
-        .get(Family::Spool, spool::letter(space, &id))?
-        .is_some()
-    {
-        commit.drop_source(command.body.as_ref())?;
-        return Ok(mark_now(commit, false));
     }
     let body = commit.take_source(command.body.clone())?;
     let filed = file_local(commit, &id, &command, &body)?;
@@ -73,6 +99,7 @@ fn mark_now(commit: &Commit<'_>, filed: bool) -> MarkRow {
         filed,
         log_index: commit.index,
         term: commit.term,
+        given_up: false,
     }
 }
 
@@ -92,7 +119,8 @@ fn file_local(
         return Ok(Vec::new());
     }
     let content = command.email.clone();
-    let mut letter = super::deliver::Filing::new(content, command.email_size, body);
+    let trace = command.trace.clone();
+    let mut letter = super::deliver::Filing::new(content, command.email_size, body, trace);
     for target in &command.local {
         letter.file(commit, id, target)?;
     }
@@ -108,7 +136,7 @@ fn spool_letter(
     filed: &[u32],
 ) -> Outcome<()> {
     let space = commit.space();
-    let due_ms = commit.now_ms();
+    let due_ms = commit.stamp_ms();
     for recipient in 0..command.recipients {
         let done = filed.contains(&recipient);
         let status = match done {
@@ -211,7 +239,7 @@ fn letters_after(commit: &Commit<'_>, command: &RetryCommand) -> Outcome<(Vec<Qu
 
 fn retry_letter(commit: &mut Commit<'_>, id: &QueueId) -> Outcome<bool> {
     let space = commit.space();
-    let now = commit.now_ms();
+    let now = commit.stamp_ms();
     let key = spool::progress(space, id);
     let Some(old) = commit.rows.row::<ProgressRow>(Family::Spool, key)? else {
         return Ok(false);

@@ -54,7 +54,7 @@ pub(super) fn take(commit: &mut Commit<'_>, source: &BodySource) -> Outcome<Vec<
 /// Drops an upload and its octets.
 pub(super) fn discard(commit: &mut Commit<'_>, upload: &str) -> Result<(), DbError> {
     let parts = parts(commit, upload)?;
-    commit.discard(&parts);
+    commit.discard(&parts)?;
     forget(commit, upload)
 }
 

@@ -1,14 +1,18 @@
 use std::time::Duration;
 
 use postino_proto::cluster::v1 as proto;
+use postino_proto::cluster::v1::placement_client::PlacementClient;
 use postino_proto::{Fault, FaultKind};
 use tokio::time::{Instant, sleep};
-use tonic::Status;
+use tonic::{Code, Status};
 
-use super::admission::{connect, url};
+use super::admission::{channel, connect, short, url};
 
 /// How long the nodes may take to answer at all, and to find leaders.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the leads of a new cluster may take to spread before it is left to itself.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// Makes one cluster of the nodes at these addresses: the first one makes it, if it
 /// belongs to none, and takes the others in. What `postino cluster init` does;
@@ -24,12 +28,43 @@ pub async fn form(members: &[String], shard_count: u32) -> Result<proto::Identit
     for other in others {
         again_until(deadline, async || add(&first, &url(other)).await).await?;
     }
+    if !others.is_empty() {
+        spread_leads(&first, members.len()).await;
+    }
     Ok(identity)
+}
+
+/// Waits until every node leads as many shards as the others, for a while: a cluster serves before
+/// that, but whoever measures it wants to find it settled.
+async fn spread_leads(endpoint: &str, nodes: usize) {
+    let deadline = Instant::now() + SETTLE;
+    while Instant::now() < deadline {
+        match is_even(endpoint, nodes).await {
+            Ok(true) => return,
+            // An older node, or a part of one in a test.
+            Err(status) if status.code() == Code::Unimplemented => return,
+            Ok(false) | Err(_) => sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
+
+async fn is_even(endpoint: &str, nodes: usize) -> Result<bool, Status> {
+    let mut cluster = PlacementClient::new(channel(endpoint).await?);
+    cluster.rebalance(proto::RebalanceRequest {}).await?;
+    let overview = cluster.get_overview(proto::GetOverviewRequest {}).await?;
+    let overview = overview.into_inner();
+    let leads = || overview.nodes.iter().map(|node| node.leads);
+    let spread = leads().max().unwrap_or(0) - leads().min().unwrap_or(0);
+    let all_led = overview.shards.iter().all(|shard| shard.leader != 0);
+    Ok(overview.nodes.len() >= nodes && all_led && spread <= 1)
 }
 
 async fn identity_of(endpoint: &str, shard_count: u32) -> Result<proto::Identity, Status> {
     let mut node = connect(endpoint).await?;
-    let status = node.status(proto::StatusRequest {}).await?.into_inner();
+    let status = node
+        .status(short(proto::StatusRequest {}))
+        .await?
+        .into_inner();
     if let Some(identity) = status.identity {
         return Ok(identity);
     }
@@ -46,11 +81,17 @@ async fn add(endpoint: &str, member: &str) -> Result<(), Status> {
     let asked = connect(endpoint).await?.add_member(request.clone()).await;
     let Err(status) = asked else { return Ok(()) };
     match Fault::of(&status) {
+        // Who leads the control group is a member.
         Some(Fault {
             kind: FaultKind::NotLeader,
             leader: Some(leader),
             ..
-        }) if leader != member => {
+        }) if leader == member => Ok(()),
+        Some(Fault {
+            kind: FaultKind::NotLeader,
+            leader: Some(leader),
+            ..
+        }) => {
             connect(&leader).await?.add_member(request).await?;
             Ok(())
         }

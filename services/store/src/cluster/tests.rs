@@ -11,7 +11,9 @@ use tonic::transport::server::TcpIncoming;
 
 use super::admission::connect;
 use super::*;
-use crate::db::DbSettings;
+use crate::db::{DbSettings, Family};
+use crate::model::encode;
+use crate::model::spool::{self, ShardRow};
 use crate::raft::{ApplyHalt, CommittedEntry, Progress, Proposal};
 
 /// Applies nothing and answers with the index.
@@ -48,6 +50,10 @@ impl NodeIds for Ids {
             Ok(NodeId::new(applied.index))
         })
     }
+
+    fn refusal(&self, _: NodeId) -> Result<Option<String>, DbError> {
+        Ok(None)
+    }
 }
 
 struct Process {
@@ -57,11 +63,17 @@ struct Process {
 }
 
 async fn process() -> Process {
+    process_up_to(2).await
+}
+
+/// Of a build that supports feature levels up to this one.
+async fn process_up_to(highest: u32) -> Process {
     let directory = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let db = Db::open(&directory.path().join("db"), &DbSettings::default()).unwrap();
     let cluster = Cluster::open(ClusterParts {
+        levels: Levels::up_to(highest),
         machine: Arc::new(Blind(db.clone())),
         db,
         directory: directory.path().to_owned(),
@@ -73,6 +85,7 @@ async fn process() -> Process {
             ..RaftSettings::default()
         },
         shard_count: 4,
+        replicas: 3,
         node_ids: Arc::new(Ids),
     })
     .await
@@ -124,4 +137,30 @@ async fn three_processes_become_one_cluster_by_an_explicit_act() {
     let both = [members[0].clone(), stranger.endpoint.clone()];
     let refused = form(&both, 0).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_build_is_too_old_for_the_cluster_is_not_taken_in() {
+    let first = process().await;
+    first.cluster.init(1).await.unwrap();
+    let old = process_up_to(1).await;
+    assert_eq!(status(&old).await.highest_level, 1);
+    let db = &first.cluster.inner.parts.db;
+    let mut batch = db.batch();
+    let row = ShardRow {
+        feature_level: 2,
+        ..ShardRow::default()
+    };
+    let space = db.space(ShardId::CONTROL).unwrap();
+    batch.put(Family::Spool, spool::shard(space), encode(&row));
+    db.write(batch).unwrap();
+    assert_eq!(status(&first).await.groups[0].level, 2);
+    let both = [first.endpoint.clone(), old.endpoint.clone()];
+    let refused = form(&both, 0).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    assert!(refused.message().contains("run a newer build"));
+    assert_eq!(status(&old).await.identity, None);
+    let new = process().await;
+    let both = [first.endpoint, new.endpoint];
+    form(&both, 0).await.unwrap();
 }

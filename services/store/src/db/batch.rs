@@ -1,3 +1,5 @@
+//! Writes to several families that happen together or not at all.
+
 use super::{Db, Family, KeyRange};
 
 /// Writes that happen together or not at all.

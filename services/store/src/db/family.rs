@@ -1,3 +1,5 @@
+//! The column families: what each holds, and how RocksDB is to treat it.
+
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle, DBCompressionType,
     Options, UniversalCompactOptions,
@@ -55,6 +57,21 @@ impl Family {
         Self::Dedupe,
     ];
 
+    /// Those that hold a shard's state: what apply writes, and replicas agree on.
+    pub const STATE: [Self; 6] = [
+        Self::Directory,
+        Self::Spool,
+        Self::Mailbox,
+        Self::Email,
+        Self::Change,
+        Self::Dedupe,
+    ];
+
+    /// The family of this name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.name() == name)
+    }
+
     /// Its name on disk, which must never change.
     pub const fn name(self) -> &'static str {
         match self {
@@ -96,7 +113,7 @@ impl Family {
         }
     }
 
-    fn options(self, cache: &Cache) -> Options {
+    pub(super) fn options(self, cache: &Cache) -> Options {
         let mut table = BlockBasedOptions::default();
         table.set_block_cache(cache);
         // Index and filter blocks count towards the cache, or memory would grow with the data.

@@ -33,22 +33,32 @@
 mod batch;
 mod error;
 mod family;
+mod fault;
+mod generation;
+mod ingest;
 mod range;
 mod read;
+mod room;
 mod settings;
 mod space;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
-use postino_types::ShardId;
+use tokio::sync::watch;
 
 pub use batch::WriteBatch;
 pub use error::DbError;
 pub use family::Family;
+pub(crate) use fault::Step;
+#[cfg(test)]
+pub(crate) use fault::{Faults, Image, Point};
+use generation::Generations;
+pub use generation::NewGeneration;
+pub use ingest::{SortedFile, SortedFiles};
 pub use range::{Direction, KeyRange};
 pub use read::{LentRow, Read, Row, Scan, Snapshot};
+pub use room::{Room, RoomSettings, RoomWatch};
 pub use settings::DbSettings;
 pub use space::{Key, Space};
 
@@ -62,7 +72,13 @@ struct Inner {
     rocks: rocksdb::DB,
     path: PathBuf,
     /// Which generation of each shard is the current one (see [`Space`]).
-    generations: RwLock<HashMap<ShardId, u32>>,
+    generations: Generations,
+    /// How much room the disk has, as the last look found it.
+    room: watch::Sender<Room>,
+    /// What was found to be damaged, once something was.
+    damage: watch::Sender<Option<String>>,
+    #[cfg(test)]
+    faults: Faults,
 }
 
 impl Db {
@@ -79,7 +95,11 @@ impl Db {
             inner: Arc::new(Inner {
                 rocks,
                 path: directory.to_owned(),
-                generations: RwLock::new(HashMap::new()),
+                generations: Generations::default(),
+                room: watch::Sender::new(Room::Ample),
+                damage: watch::Sender::new(None),
+                #[cfg(test)]
+                faults: Faults::default(),
             }),
         })
     }
@@ -96,45 +116,26 @@ impl Db {
 
     /// Writes a batch, all of it or nothing, without waiting for the disk.
     pub fn write(&self, batch: WriteBatch) -> Result<(), DbError> {
-        Ok(self.inner.rocks.write(batch.into_rocks())?)
+        self.checked(self.inner.rocks.write(batch.into_rocks()))
+    }
+
+    /// Writes a batch and returns once it is durable, by RocksDB's own means. The store never does
+    /// this: it is what the group commit is measured against.
+    pub fn write_synced(&self, batch: WriteBatch) -> Result<(), DbError> {
+        let mut synced = rocksdb::WriteOptions::default();
+        synced.set_sync(true);
+        Ok(self.inner.rocks.write_opt(batch.into_rocks(), &synced)?)
     }
 
     /// Makes everything written so far durable.
     pub fn sync_wal(&self) -> Result<(), DbError> {
-        Ok(self.inner.rocks.flush_wal(true)?)
+        let flush = || self.inner.rocks.flush_wal(true);
+        self.checked(self.step(Step::Sync, |db| db.sync_by(flush)))
     }
 
     /// A view of the database as it is now, which later writes do not change.
     pub fn snapshot(&self) -> Snapshot<'_> {
         Snapshot::new(self)
-    }
-
-    /// The current range of a shard.
-    pub fn space(&self, shard: ShardId) -> Result<Space, DbError> {
-        if let Some(generation) = self.generations_read().get(&shard) {
-            return Ok(Space::new(shard, *generation));
-        }
-        let generation = match self.get(Family::Meta, Space::generation_key(shard))? {
-            None => Space::FIRST_GENERATION,
-            Some(row) => u32::from_be_bytes(
-                row.as_ref()
-                    .try_into()
-                    .map_err(|_| DbError::corrupt("the generation of a shard"))?,
-            ),
-        };
-        self.inner
-            .generations
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .insert(shard, generation);
-        Ok(Space::new(shard, generation))
-    }
-
-    fn generations_read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<ShardId, u32>> {
-        self.inner
-            .generations
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Writes the memory tables to files; for tests and for an orderly stop.
@@ -153,6 +154,32 @@ impl Db {
             .inner
             .rocks
             .property_int_value_cf(self.handle(family), name)?)
+    }
+
+    /// What was found to be damaged on the disk: nothing at first.
+    pub fn damage(&self) -> watch::Receiver<Option<String>> {
+        self.inner.damage.subscribe()
+    }
+
+    /// Lets whoever waits for [`Db::damage`] know if something did not have its checksum.
+    fn checked<T>(&self, outcome: Result<T, rocksdb::Error>) -> Result<T, DbError> {
+        outcome.map_err(|error| {
+            let error = DbError::from(error);
+            if error.is_damage() {
+                self.inner.damage.send_if_modified(|known| {
+                    let first = known.is_none();
+                    known.get_or_insert_with(|| error.to_string());
+                    first
+                });
+            }
+            error
+        })
+    }
+
+    /// What RocksDB tells of itself in words, such as `rocksdb.dbstats`; `None` if it knows no such
+    /// text.
+    pub fn statistics(&self, name: &str) -> Result<Option<String>, DbError> {
+        Ok(self.inner.rocks.property_value(name)?)
     }
 
     fn handle(&self, family: Family) -> &rocksdb::ColumnFamily {

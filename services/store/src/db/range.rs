@@ -1,3 +1,5 @@
+//! Ranges of keys, and which way they are read.
+
 /// Which way to read a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {

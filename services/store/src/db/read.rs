@@ -1,3 +1,5 @@
+//! Reading: single rows and ranges, of the database or of a snapshot.
+
 use bytes::Bytes;
 use rocksdb::{DBRawIteratorWithThreadMode, ReadOptions};
 
@@ -43,6 +45,7 @@ pub type LentRow<'a> = (&'a [u8], &'a [u8]);
 /// The rows of a range. [`Scan::advance`] lends them without copying; as an
 /// iterator it hands out copies.
 pub struct Scan<'a> {
+    db: &'a Db,
     rows: DBRawIteratorWithThreadMode<'a, rocksdb::DB>,
     direction: Direction,
     state: State,
@@ -70,7 +73,7 @@ impl Scan<'_> {
             return Ok(self.rows.item());
         }
         self.state = State::End;
-        self.rows.status()?;
+        self.db.checked(self.rows.status())?;
         Ok(None)
     }
 }
@@ -100,7 +103,8 @@ fn bounded(mut options: ReadOptions, range: KeyRange) -> (ReadOptions, Direction
 
 impl Read for Db {
     fn get(&self, family: Family, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, DbError> {
-        let row = self.inner.rocks.get_cf(self.handle(family), key)?;
+        let row = self.inner.rocks.get_cf(self.handle(family), key);
+        let row = self.checked(row)?;
         Ok(row.map(Bytes::from))
     }
 
@@ -114,13 +118,18 @@ impl Read for Db {
             .rocks
             .batched_multi_get_cf(self.handle(family), &keys, false)
             .into_iter()
-            .map(|row| Ok(row?.map(|value| Bytes::copy_from_slice(&value))))
+            .map(|row| {
+                Ok(self
+                    .checked(row)?
+                    .map(|value| Bytes::copy_from_slice(&value)))
+            })
             .collect()
     }
 
     fn scan(&self, family: Family, range: KeyRange) -> Scan<'_> {
         let (options, direction) = bounded(ReadOptions::default(), range);
         Scan {
+            db: self,
             rows: self
                 .inner
                 .rocks
@@ -131,8 +140,8 @@ impl Read for Db {
     }
 
     fn contains(&self, family: Family, key: impl AsRef<[u8]>) -> Result<bool, DbError> {
-        let row = self.inner.rocks.get_pinned_cf(self.handle(family), key)?;
-        Ok(row.is_some())
+        let row = self.inner.rocks.get_pinned_cf(self.handle(family), key);
+        Ok(self.checked(row)?.is_some())
     }
 }
 
@@ -149,11 +158,31 @@ impl<'a> Snapshot<'a> {
             rocks: db.inner.rocks.snapshot(),
         }
     }
+
+    /// The rows of a range that nobody will ask for again soon: they are not kept in memory.
+    pub fn scan_once(&self, family: Family, range: KeyRange) -> Scan<'_> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        self.scan_with(options, family, range)
+    }
+
+    fn scan_with(&self, options: ReadOptions, family: Family, range: KeyRange) -> Scan<'_> {
+        let (options, direction) = bounded(options, range);
+        Scan {
+            db: self.db,
+            rows: self
+                .rocks
+                .raw_iterator_cf_opt(self.db.handle(family), options),
+            direction,
+            state: State::Start,
+        }
+    }
 }
 
 impl Read for Snapshot<'_> {
     fn get(&self, family: Family, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, DbError> {
-        let row = self.rocks.get_cf(self.db.handle(family), key)?;
+        let row = self.rocks.get_cf(self.db.handle(family), key);
+        let row = self.db.checked(row)?;
         Ok(row.map(Bytes::from))
     }
 
@@ -170,23 +199,19 @@ impl Read for Snapshot<'_> {
             .rocks
             .batched_multi_get_cf_opt(self.db.handle(family), &keys, false, &options)
             .into_iter()
-            .map(|row| Ok(row?.map(|value| Bytes::copy_from_slice(&value))))
+            .map(|row| {
+                let row = self.db.checked(row)?;
+                Ok(row.map(|value| Bytes::copy_from_slice(&value)))
+            })
             .collect()
     }
 
     fn scan(&self, family: Family, range: KeyRange) -> Scan<'_> {
-        let (options, direction) = bounded(ReadOptions::default(), range);
-        Scan {
-            rows: self
-                .rocks
-                .raw_iterator_cf_opt(self.db.handle(family), options),
-            direction,
-            state: State::Start,
-        }
+        self.scan_with(ReadOptions::default(), family, range)
     }
 
     fn contains(&self, family: Family, key: impl AsRef<[u8]>) -> Result<bool, DbError> {
-        let row = self.rocks.get_pinned_cf(self.db.handle(family), key)?;
-        Ok(row.is_some())
+        let row = self.rocks.get_pinned_cf(self.db.handle(family), key);
+        Ok(self.db.checked(row)?.is_some())
     }
 }

@@ -1,3 +1,5 @@
+//! Settings of the database, and the options of RocksDB that they become.
+
 use rocksdb::{DBRecoveryMode, LogLevel, Options};
 
 /// How much memory the database may use, and how hard it may work.

@@ -1,3 +1,5 @@
+//! The keys of one generation of one shard: every key starts with both.
+
 use postino_types::ShardId;
 
 /// The range of keys that one shard occupies in every family.
@@ -35,11 +37,6 @@ impl Space {
         Key(Vec::with_capacity(48))
             .u32(self.shard.get())
             .u32(self.generation)
-    }
-
-    /// Where the current generation of a shard is written down, in `Family::Meta`.
-    pub(super) fn generation_key(shard: ShardId) -> Key {
-        Key::new().bytes(b"generation/").u32(shard.get())
     }
 }
 

@@ -102,3 +102,61 @@ fn keys_are_golden() {
         b"\0\0\0\x03\0\0\0\x01\x07\0\0\0\0\0\0\x01\x02a\0"
     );
 }
+
+/// Changes a byte in the middle of every file of this kind.
+fn corrupt(directory: &Path, extension: &str) -> usize {
+    let mut files = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|found| found == extension) {
+            let mut bytes = std::fs::read(&path).unwrap();
+            // Within the data blocks, which come first.
+            bytes[2000] ^= 0x40;
+            std::fs::write(&path, bytes).unwrap();
+            files += 1;
+        }
+    }
+    files
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    (0..length).map(|_| fastrand::u8(..)).collect()
+}
+
+#[test]
+fn a_damaged_file_is_reported_and_not_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = open(directory.path());
+    let space = db.space(ShardId::new(2)).unwrap();
+    let mut batch = db.batch();
+    batch.put(Family::Bodies, space.key().u64(1), noise(10_000));
+    db.write(batch).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    assert_eq!(corrupt(directory.path(), "sst"), 1);
+    let db = open(directory.path());
+    assert_eq!(*db.damage().borrow(), None);
+    let refused = db.get(Family::Bodies, space.key().u64(1)).unwrap_err();
+    assert!(refused.is_damage(), "{refused}");
+    assert_eq!(db.damage().borrow().as_deref(), Some(&*refused.to_string()));
+    let mut rows = db.scan(Family::Bodies, KeyRange::prefix(space.key()));
+    assert!(rows.advance().is_err());
+    assert!(db.view(space.shard()).is_ok());
+}
+
+#[test]
+fn a_damaged_record_of_the_log_fails_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = open(directory.path());
+    let space = db.space(ShardId::new(2)).unwrap();
+    for index in 1..=2_u64 {
+        let mut batch = db.batch();
+        batch.put(Family::Log, space.key().u64(index), noise(10_000));
+        db.write(batch).unwrap();
+    }
+    db.sync_wal().unwrap();
+    drop(db);
+    assert_eq!(corrupt(directory.path(), "log"), 1);
+    let refused = Db::open(directory.path(), &DbSettings::default());
+    assert!(refused.unwrap_err().is_damage());
+}

@@ -1,3 +1,5 @@
+//! The cluster's random id, as bytes and as text.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -14,6 +14,14 @@ pub(super) fn read(directory: &Path) -> io::Result<Option<String>> {
     }
 }
 
+/// Moves the file, if it is there, into another directory.
+pub(super) fn move_to(directory: &Path, aside: &Path) -> io::Result<()> {
+    match fs::rename(directory.join(NAME), aside.join(NAME)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Writes the file whole or not at all, and durably.
 pub(super) fn write(directory: &Path, text: &str) -> io::Result<()> {
     let unfinished = directory.join(format!("{NAME}.new"));

@@ -64,6 +64,11 @@ pub enum IdentityError {
     Io(#[from] std::io::Error),
 }
 
+/// Moves the marker into another directory: the node that lived here is to be forgotten.
+pub(crate) fn set_aside(directory: &Path, aside: &Path) -> std::io::Result<()> {
+    marker::move_to(directory, aside)
+}
+
 impl Identity {
     /// The identity of a new cluster's first node.
     pub fn first(shard_count: u32) -> Result<Self, IdentityError> {

@@ -10,7 +10,7 @@ use postino_proto::store::v1::Credential;
 use super::Rows;
 use crate::db::{DbError, Family, Key, Space};
 
-const ACCOUNT: u8 = 1;
+pub(crate) const ACCOUNT: u8 = 1;
 const CREDENTIAL: u8 = 2;
 
 /// An account: what it uses, what it may use, and its counters.

@@ -9,13 +9,15 @@
 //! | Directory 5, account                | nothing: an account that is being made or removed |
 //! | Directory 6                         | [`ControlRow`]                                 |
 //! | Directory 7, node                   | [`NodeRow`]                                    |
+//! | Directory 8, shard                  | [`ReplicasRow`]                                |
+//! | Directory 9, shard                  | [`MoveRow`]: a replica that is moving          |
 //!
 //! Domains and local parts are folded; an empty local part is the domain's catch-all. One row per
 //! address, so that no address is both account and alias.
 
-use postino_proto::store::v1::Credential;
+use postino_proto::store::v1::{Credential, NodeState};
 
-use super::{Range, Rows, last_u64};
+use super::{Flow, Range, Rows, decode, last_u32, last_u64};
 use crate::db::{DbError, Family, Key, Space};
 
 const DOMAIN: u8 = 1;
@@ -24,7 +26,9 @@ const ACCOUNT: u8 = 3;
 const LOAD: u8 = 4;
 const SAGA: u8 = 5;
 const CONTROL: u8 = 6;
-const NODE: u8 = 7;
+pub(crate) const NODE: u8 = 7;
+pub(crate) const REPLICAS: u8 = 8;
+pub(crate) const MOVE: u8 = 9;
 
 /// A domain of ours.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -78,11 +82,74 @@ pub(crate) struct ControlRow {
     pub(crate) last_node: u64,
 }
 
-/// A node that was given an id.
+/// A node that was given an id. Its row stays when it is removed: an id is never used again.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct NodeRow {
     #[prost(string, tag = "1")]
     pub(crate) endpoint: String,
+    #[prost(string, tag = "2")]
+    pub(crate) zone: String,
+    /// `NodeState`. Unspecified in the rows of the first version, which only had active nodes.
+    #[prost(int32, tag = "3")]
+    pub(crate) state: i32,
+    /// The node that served at this endpoint when this one came; 0: none.
+    #[prost(uint64, tag = "4")]
+    pub(crate) replaces: u64,
+}
+
+impl NodeRow {
+    /// The state, of a row of any version.
+    pub(crate) fn standing(&self) -> NodeState {
+        match NodeState::try_from(self.state) {
+            Ok(NodeState::Unspecified) | Err(_) => NodeState::Active,
+            Ok(state) => state,
+        }
+    }
+}
+
+/// The members of a shard, as its leader last reported them.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ReplicasRow {
+    /// Where in the shard's log this membership stands.
+    #[prost(uint64, tag = "1")]
+    pub(crate) membership_index: u64,
+    #[prost(uint64, repeated, tag = "2")]
+    pub(crate) voters: Vec<u64>,
+    #[prost(uint64, repeated, tag = "3")]
+    pub(crate) learners: Vec<u64>,
+}
+
+impl ReplicasRow {
+    /// Whether a node holds a replica.
+    pub(crate) fn has(&self, node: u64) -> bool {
+        self.voters.contains(&node) || self.learners.contains(&node)
+    }
+}
+
+/// A replica that is moving.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct MoveRow {
+    /// The log index that began it.
+    #[prost(uint64, tag = "1")]
+    pub(crate) id: u64,
+    /// 0: the shard gets one more.
+    #[prost(uint64, tag = "2")]
+    pub(crate) from: u64,
+    /// 0: the shard gets one less.
+    #[prost(uint64, tag = "3")]
+    pub(crate) to: u64,
+    #[prost(uint64, tag = "4")]
+    pub(crate) started_ms: u64,
+    /// `MoveCause`.
+    #[prost(int32, tag = "5")]
+    pub(crate) cause: i32,
+}
+
+impl MoveRow {
+    /// Whether the replica comes from a node, or goes to it.
+    pub(crate) fn concerns(&self, node: u64) -> bool {
+        self.from == node || self.to == node
+    }
 }
 
 pub(crate) fn domain(space: Space, domain: &str) -> Key {
@@ -118,6 +185,11 @@ pub(crate) fn account(space: Space, account: u64) -> Key {
     space.key().u8(ACCOUNT).u64(account)
 }
 
+/// All accounts, the oldest first.
+pub(crate) fn accounts(space: Space) -> Range {
+    Range::prefix(space.key().u8(ACCOUNT))
+}
+
 pub(crate) fn load(space: Space, shard: u32) -> Key {
     space.key().u8(LOAD).u32(shard)
 }
@@ -136,6 +208,57 @@ pub(crate) fn control(space: Space) -> Key {
 
 pub(crate) fn node(space: Space, node: u64) -> Key {
     space.key().u8(NODE).u64(node)
+}
+
+pub(crate) fn nodes(space: Space) -> Range {
+    Range::prefix(space.key().u8(NODE))
+}
+
+pub(crate) fn replicas(space: Space, shard: u32) -> Key {
+    space.key().u8(REPLICAS).u32(shard)
+}
+
+pub(crate) fn replicas_all(space: Space) -> Range {
+    Range::prefix(space.key().u8(REPLICAS))
+}
+
+pub(crate) fn moving(space: Space, shard: u32) -> Key {
+    space.key().u8(MOVE).u32(shard)
+}
+
+pub(crate) fn moving_all(space: Space) -> Range {
+    Range::prefix(space.key().u8(MOVE))
+}
+
+/// Every node that ever had an id, in order.
+pub(crate) fn all_nodes(rows: &impl Rows, space: Space) -> Result<Vec<(u64, NodeRow)>, DbError> {
+    all(rows, &nodes(space), last_u64)
+}
+
+/// The members of every shard that reported, in order.
+pub(crate) fn all_replicas(
+    rows: &impl Rows,
+    space: Space,
+) -> Result<Vec<(u32, ReplicasRow)>, DbError> {
+    all(rows, &replicas_all(space), last_u32)
+}
+
+/// Every move under way, by shard.
+pub(crate) fn all_moves(rows: &impl Rows, space: Space) -> Result<Vec<(u32, MoveRow)>, DbError> {
+    all(rows, &moving_all(space), last_u32)
+}
+
+fn all<I, M: prost::Message + Default>(
+    rows: &impl Rows,
+    range: &Range,
+    id: fn(&[u8]) -> Result<I, DbError>,
+) -> Result<Vec<(I, M)>, DbError> {
+    let mut found = Vec::new();
+    rows.visit(Family::Directory, range, &mut |key, value| {
+        found.push((id(key)?, decode(bytes::Bytes::copy_from_slice(value))?));
+        Ok(Flow::Continue(()))
+    })?;
+    Ok(found)
 }
 
 /// What stands under an address.

@@ -5,12 +5,12 @@
 //! | Email 1, email                | [`EmailRow`]                                         |
 //! | Email 2, email                | how many messages show it; absent: one               |
 //! | Email 3, index, number, offset| how many rows hold the body that starts there; absent: one |
-//! | Email 4, index, number, offset| length: octets that nothing refers to any more       |
+//! | Email 4                       | was: garbage, before pieces were counted             |
+//! | Email 5, index, number        | how many pieces of that body have an owner; absent: one |
 //!
 //! Bodies lie in their own family, under the log index that brought them; state only ever holds
-//! [`BodyPart`]s. When the last reference goes, a garbage row is written. The octets themselves go
-//! with the purge of the log, which is off in this version: a replica that is far behind still
-//! needs them.
+//! [`BodyPart`]s, and purging the log leaves them alone. A command may bring one body with several
+//! pieces, each owned by another letter; its octets go when the last piece has lost its owner.
 
 use bytes::Bytes;
 
@@ -19,10 +19,10 @@ use super::Range;
 use super::{Rows, last_u64};
 use crate::db::{DbError, Family, Key, Space};
 
-const EMAIL: u8 = 1;
+pub(crate) const EMAIL: u8 = 1;
 const EMAIL_REFS: u8 = 2;
 const BODY_REFS: u8 = 3;
-const GARBAGE: u8 = 4;
+const BODY_PIECES: u8 = 5;
 
 /// A stored email: its content, and where its octets are.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -70,13 +70,9 @@ pub(crate) fn body_refs(space: Space, first: &BodyPart) -> Key {
     first.tail(space.key().u8(BODY_REFS))
 }
 
-pub(crate) fn garbage(space: Space, part: &BodyPart) -> Key {
-    part.tail(space.key().u8(GARBAGE))
-}
-
-#[cfg(test)]
-pub(crate) fn garbage_all(space: Space) -> Range {
-    Range::prefix(space.key().u8(GARBAGE))
+/// Under this, the pieces of one body are counted that have an owner.
+pub(crate) fn body_pieces(space: Space, index: u64, number: u32) -> Key {
+    space.key().u8(BODY_PIECES).u64(index).u32(number)
 }
 
 #[cfg(test)]

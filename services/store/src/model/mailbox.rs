@@ -15,10 +15,10 @@
 
 use postino_proto::store::v1::UidRange;
 
-use super::{Range, Rows, last_u32, last_u64};
+use super::{Range, Rows, decode, last_u32, last_u64};
 use crate::db::{DbError, Family, Key, Space};
 
-const MAILBOX: u8 = 3;
+pub(crate) const MAILBOX: u8 = 3;
 const NAME: u8 = 4;
 const SUBSCRIBED: u8 = 5;
 const DELETED: u8 = 7;
@@ -161,6 +161,19 @@ pub(crate) fn mailbox(space: Space, account: u64, mailbox: u64) -> Key {
 
 pub(crate) fn mailboxes(space: Space, account: u64) -> Range {
     Range::prefix(space.key().u64(account).u8(MAILBOX))
+}
+
+/// Every mailbox of an account, by its id.
+pub(crate) fn all(
+    rows: &impl Rows,
+    space: Space,
+    account: u64,
+) -> Result<Vec<(u64, MailboxRow)>, DbError> {
+    let found = rows.page(Family::Mailbox, &mailboxes(space, account), usize::MAX)?;
+    let found = found.into_iter();
+    found
+        .map(|(key, row)| Ok((last_u64(&key)?, decode(row)?)))
+        .collect()
 }
 
 pub(crate) fn name(space: Space, account: u64, name: &str) -> Key {

@@ -10,7 +10,7 @@
 //! | `account`   | Mailbox             | account with quota, credential                          |
 //! | `mailbox`   | Mailbox, Change     | mailboxes, names, subscriptions, UID runs, mod-sequences|
 //! | `message`   | Mailbox             | the small row of each message                           |
-//! | `email`     | Email               | immutable emails, counts of references, garbage         |
+//! | `email`     | Email               | immutable emails, counts of references                  |
 //! | `directory` | Directory           | domains, addresses, accounts, shards, nodes             |
 
 pub(crate) mod account;

@@ -1,3 +1,5 @@
+//! How rows are read and ranged over, whatever they come from, and the format of their values.
+
 use std::ops::ControlFlow;
 
 use bytes::Bytes;

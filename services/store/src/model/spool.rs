@@ -5,7 +5,7 @@
 //! | Spool 1, queue-id                      | [`LetterRow`]                             |
 //! | Spool 2, queue-id, recipient           | `RecipientState`                          |
 //! | Spool 3, due ms, queue-id              | nothing                                   |
-//! | Spool 4, queue-id                      | [`MarkRow`]: accepted, and how            |
+//! | Spool 4, queue-id                      | [`MarkRow`]: accepted, and how, or never  |
 //! | Spool 5, queue-id                      | [`ProgressRow`]                           |
 //! | Spool 6                                | [`LeaseRow`]                              |
 //! | Spool 7, upload-id                     | [`UploadRow`]                             |
@@ -28,19 +28,19 @@ use crate::db::{DbError, Family, Key, Space};
 
 pub(crate) use super::email::BodyPart;
 
-const LETTER: u8 = 1;
+pub(crate) const LETTER: u8 = 1;
 const RECIPIENT: u8 = 2;
 const DUE: u8 = 3;
 const MARK: u8 = 4;
 const PROGRESS: u8 = 5;
-const LEASE: u8 = 6;
-const UPLOAD: u8 = 7;
-const CHUNK: u8 = 8;
-const SHARD: u8 = 9;
+pub(crate) const LEASE: u8 = 6;
+pub(crate) const UPLOAD: u8 = 7;
+pub(crate) const CHUNK: u8 = 8;
+pub(crate) const SHARD: u8 = 9;
 const DOOMED: u8 = 10;
 const FILED: u8 = 1;
-const APPENDED: u8 = 2;
-const APPENDED_AT: u8 = 3;
+pub(crate) const APPENDED: u8 = 2;
+pub(crate) const APPENDED_AT: u8 = 3;
 
 /// A letter that has recipients to be settled.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -69,7 +69,7 @@ pub(crate) struct ProgressRow {
     pub(crate) pending: u32,
 }
 
-/// That a letter was accepted, for whoever asks again.
+/// That a letter was accepted, or never will be, for whoever asks again.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct MarkRow {
     #[prost(bool, tag = "1")]
@@ -78,6 +78,9 @@ pub(crate) struct MarkRow {
     pub(crate) log_index: u64,
     #[prost(uint64, tag = "3")]
     pub(crate) term: u64,
+    /// It was not accepted when somebody asked, and cannot be any more.
+    #[prost(bool, tag = "4")]
+    pub(crate) given_up: bool,
 }
 
 /// Who works the shard.
@@ -116,6 +119,46 @@ pub(crate) struct ShardRow {
     /// Raised by a command once all replicas support more.
     #[prost(uint32, tag = "5")]
     pub(crate) feature_level: u32,
+    /// Marks of filed letters that were minted before this time may be gone.
+    #[prost(uint64, tag = "6")]
+    pub(crate) filed_forgotten_ms: u64,
+    /// Bodies that came at this log index or later go with their last reference; those before
+    /// came to a version that did not count them.
+    #[prost(uint64, tag = "7")]
+    pub(crate) bodies_counted_from: u64,
+    /// The last hold for the cut of a backup.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) hold: Option<HoldRow>,
+    /// Restored from a backup: nothing leaves for other servers until somebody says so.
+    #[prost(bool, tag = "9")]
+    pub(crate) remote_held: bool,
+}
+
+/// A hold for the cut of a backup.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct HoldRow {
+    #[prost(string, tag = "1")]
+    pub(crate) cut: String,
+    /// By the time of the shard.
+    #[prost(uint64, tag = "2")]
+    pub(crate) until_ms: u64,
+    #[prost(bool, tag = "3")]
+    pub(crate) ended: bool,
+}
+
+impl HoldRow {
+    /// Whether it is in force at this time.
+    pub(crate) fn holds(&self, now_ms: u64) -> bool {
+        !self.ended && now_ms < self.until_ms
+    }
+}
+
+impl ShardRow {
+    /// The shard's feature level.
+    pub(crate) fn level(&self) -> u32 {
+        // Where none is written, the first one is meant.
+        self.feature_level.max(1)
+    }
 }
 
 /// What an append with an upload-id has done.
@@ -221,6 +264,12 @@ pub(crate) fn chunks(space: Space, upload: &str) -> Range {
 
 pub(crate) fn shard(space: Space) -> Key {
     space.key().u8(SHARD)
+}
+
+/// Whether letters for other servers must not leave.
+pub(crate) fn is_remote_held(rows: &impl Rows, space: Space) -> Result<bool, DbError> {
+    let row: Option<ShardRow> = rows.row(Family::Spool, shard(space))?;
+    Ok(row.is_some_and(|row| row.remote_held))
 }
 
 pub(crate) fn doomed(space: Space, account: u64, mailbox: u64) -> Key {

@@ -1,4 +1,6 @@
-use std::collections::HashMap;
+//! Where the nodes of the cluster are.
+
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
@@ -19,11 +21,12 @@ impl fmt::Display for NodeAddress {
     }
 }
 
-/// Where peers said they are. A membership records where a node was when it
-/// joined; a node that came back elsewhere says so when it connects.
+/// Where peers said they are, and whose disk is full. A membership records where a
+/// node was when it joined; a node that came back elsewhere says so when it connects.
 #[derive(Default)]
 pub(crate) struct AddressBook {
     announced: RwLock<HashMap<NodeId, String>>,
+    full: RwLock<HashSet<NodeId>>,
 }
 
 impl AddressBook {
@@ -38,6 +41,23 @@ impl AddressBook {
             .unwrap_or_else(PoisonError::into_inner);
         let before = announced.insert(id, endpoint.to_owned());
         before.as_deref() != Some(endpoint)
+    }
+
+    /// Takes down whether the disk of `id` is full.
+    pub(crate) fn announce_disk(&self, id: NodeId, full: bool) {
+        if self.has_full_disk(id) != full {
+            let mut known = self.full.write().unwrap_or_else(PoisonError::into_inner);
+            match full {
+                true => known.insert(id),
+                false => known.remove(&id),
+            };
+        }
+    }
+
+    /// Whether the disk of `id` was full when it answered last.
+    pub(crate) fn has_full_disk(&self, id: NodeId) -> bool {
+        let known = self.full.read().unwrap_or_else(PoisonError::into_inner);
+        known.contains(&id)
     }
 
     /// Where `id` is: what it said last, or else `recorded`.

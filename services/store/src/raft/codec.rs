@@ -97,9 +97,9 @@ fn command_out(command: &Command, to: To) -> Result<proto::Command, CodecError> 
     use proto::command::Body as Out;
     let body = match (&command.body, to) {
         (Body::None, _) => None,
+        (Body::Gone(len), _) => Some(Out::Gone(*len)),
         (body, To::Disk) => Some(Out::Stored(body.len())),
         (Body::Inline(body), To::Peer) => Some(Out::Inline(body.clone())),
-        (Body::Gone(len), To::Peer) => Some(Out::Gone(*len)),
         (Body::Stored(_), To::Peer) => return Err(CodecError::BodyNotJoined),
     };
     Ok(proto::Command {

@@ -1,3 +1,5 @@
+//! What the replicated log counts: syncs, their time, and what each made durable.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

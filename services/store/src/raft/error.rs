@@ -1,3 +1,5 @@
+//! Why a proposal, a read or a change of members fails, and what a caller may do about it.
+
 use postino_proto::{Fault, FaultKind};
 use postino_types::ShardId;
 
@@ -16,6 +18,9 @@ pub enum ProposeError {
     /// Too many proposals wait. Nothing was submitted; later may be better.
     #[error("too many proposals are waiting")]
     Overloaded,
+    /// The disk of this node is full. Nothing was submitted; later may be better.
+    #[error("the disk of this node is full")]
+    DiskFull,
     /// The proposal is larger than any may be. Nothing was submitted.
     #[error("a proposal of {size} bytes exceeds the limit of {limit}")]
     TooLarge {
@@ -74,6 +79,9 @@ pub enum MembershipError {
     /// The change was refused or did not come to an end.
     #[error("the members could not be changed: {0}")]
     Refused(String),
+    /// It makes no sense for the members that there are.
+    #[error("{0}")]
+    Senseless(&'static str),
     /// It takes longer than it may.
     #[error("the change was not done in time")]
     Timeout,
@@ -112,7 +120,9 @@ impl From<ProposeError> for Fault {
     fn from(error: ProposeError) -> Self {
         match error {
             ProposeError::NotLeader { leader } => elsewhere(leader),
-            ProposeError::Overloaded => Self::new(FaultKind::Overloaded, error.to_string()),
+            ProposeError::Overloaded | ProposeError::DiskFull => {
+                Self::new(FaultKind::Overloaded, error.to_string())
+            }
             ProposeError::TooLarge { .. } => Self::new(FaultKind::TooBig, error.to_string()),
             // A replica that has stopped leads nothing; another one will.
             ProposeError::Stopped => elsewhere(None),

@@ -1,4 +1,6 @@
-use std::sync::Arc;
+//! One shard on this node: proposing commands, reading linearizably, knowing the leader.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +17,9 @@ use super::batcher::{Batcher, Pending};
 use super::error::{ProposeError, ReadError};
 use super::log::SyncTimes;
 use super::settings::RaftSettings;
+use super::shipments::Shipments;
 use super::types::{Config, Raft};
+use crate::db::Room;
 
 /// A command to be replicated and applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,9 @@ pub struct Proposal {
     pub command: Bytes,
     /// A body that goes with it, written beside the log and never through apply.
     pub body: Option<Bytes>,
+    /// It makes room, or what is acknowledged depends on it: taken while the disk has little room,
+    /// too.
+    pub urgent: bool,
 }
 
 impl Proposal {
@@ -32,6 +39,7 @@ impl Proposal {
         Self {
             command: command.into(),
             body: None,
+            urgent: false,
         }
     }
 
@@ -39,6 +47,13 @@ impl Proposal {
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = Some(body.into());
+        self
+    }
+
+    /// The same, to be taken while the disk has little room, too.
+    #[must_use]
+    pub fn urgently(mut self, urgent: bool) -> Self {
+        self.urgent = urgent;
         self
     }
 
@@ -87,8 +102,27 @@ pub struct GroupStatus {
     pub last_index: u64,
     /// The last index applied on this node.
     pub applied_index: u64,
+    /// The last index that is no longer in this node's log.
+    pub purged_index: u64,
     /// Why this replica has stopped, if it has.
     pub halted: Option<String>,
+    /// Where in the log the membership stands.
+    pub membership_index: u64,
+    /// Whether a change of the members is under way: the last one is not committed, or joint.
+    pub changing: bool,
+    /// How far the other members have come; only on the leader.
+    pub progress: Vec<MemberProgress>,
+}
+
+/// How far a member has come, as the leader knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberProgress {
+    /// The member.
+    pub node: NodeId,
+    /// The last index that it is known to have on disk.
+    pub matched: u64,
+    /// Bytes of a snapshot that it was sent so far; 0 when none is on its way.
+    pub snapshot_bytes: u64,
 }
 
 /// One shard on this node. Clones share it.
@@ -103,10 +137,16 @@ struct Inner {
     settings: Arc<RaftSettings>,
     addresses: Arc<AddressBook>,
     halted: Halted,
+    room: watch::Receiver<Room>,
     budget: Arc<Semaphore>,
     proposals: mpsc::UnboundedSender<Pending>,
     barriers: mpsc::UnboundedSender<barrier::Waiter>,
     leadership: watch::Receiver<Leadership>,
+    shipments: Arc<Shipments>,
+    /// Held while a snapshot of the shard is received.
+    receiving: tokio::sync::Mutex<()>,
+    /// Who leads, as other nodes said: for a shard that this node holds no replica of.
+    heard: Mutex<Option<(u64, NodeAddress)>>,
 }
 
 /// What a proposal takes from the budget besides its bytes.
@@ -118,7 +158,9 @@ pub(crate) struct Parts {
     pub(crate) settings: Arc<RaftSettings>,
     pub(crate) addresses: Arc<AddressBook>,
     pub(crate) halted: Halted,
+    pub(crate) room: watch::Receiver<Room>,
     pub(crate) sync_times: Arc<SyncTimes>,
+    pub(crate) shipments: Arc<Shipments>,
 }
 
 impl Group {
@@ -143,16 +185,31 @@ impl Group {
                 settings: parts.settings,
                 addresses: parts.addresses,
                 halted: parts.halted,
+                room: parts.room,
                 budget: Arc::new(Semaphore::new(budget)),
                 proposals,
                 barriers,
                 leadership,
+                shipments: parts.shipments,
+                receiving: tokio::sync::Mutex::default(),
+                heard: Mutex::default(),
             }),
+        }
+    }
+
+    /// Ends the replica. What was acknowledged is on disk.
+    pub(super) async fn end(&self) {
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::error!(shard = %self.inner.shard, %error, "the group ended badly");
         }
     }
 
     pub(crate) fn raft(&self) -> &Raft {
         &self.inner.raft
+    }
+
+    pub(super) fn settings(&self) -> &RaftSettings {
+        &self.inner.settings
     }
 
     pub(crate) fn addresses(&self) -> &AddressBook {
@@ -169,6 +226,10 @@ impl Group {
     /// Proposals that wait at the same time share an entry and a sync. Dropping
     /// the future does not take the command back.
     pub async fn propose(&self, proposal: Proposal) -> Result<Applied, ProposeError> {
+        let room = *self.inner.room.borrow();
+        if !(room.is_ample() || proposal.urgent && room == Room::Low) {
+            return Err(ProposeError::DiskFull);
+        }
         let size = proposal.size();
         let limit = self.inner.settings.proposal_bytes;
         if size > limit {
@@ -203,14 +264,91 @@ impl Group {
         passed.await.unwrap_or(Err(ReadError::Stopped))
     }
 
+    /// An index that a replica must have applied for a read on it to see every write that was
+    /// acknowledged before this call. Only the leader can tell.
+    pub async fn read_index(&self) -> Result<u64, ReadError> {
+        self.read_barrier().await?;
+        Ok(self.applied_index())
+    }
+
+    /// Returns once this replica has applied `index`.
+    pub async fn applied(&self, index: u64) -> Result<(), ReadError> {
+        let mut metrics = self.inner.raft.data_metrics();
+        while metrics
+            .borrow_watched()
+            .last_applied
+            .is_none_or(|applied| applied.index < index)
+        {
+            let changed = metrics.changed().await;
+            changed.map_err(|_| ReadError::Stopped)?;
+        }
+        Ok(())
+    }
+
+    fn applied_index(&self) -> u64 {
+        let metrics = self.inner.raft.data_metrics();
+        let applied = metrics.borrow_watched().last_applied;
+        applied.map_or(0, |id| id.index)
+    }
+
+    /// Whether this node holds a replica of the shard, as far as it knows.
+    pub fn is_member(&self) -> bool {
+        let metrics = self.inner.raft.server_metrics();
+        let now = metrics.borrow_watched();
+        now.membership_config
+            .membership()
+            .get_node(&now.id)
+            .is_some()
+    }
+
+    /// Whether this node's disk has room for anything new.
+    pub fn has_room(&self) -> bool {
+        self.inner.room.borrow().is_ample()
+    }
+
     /// Whether this node believes that it leads the shard.
     pub fn is_leader(&self) -> bool {
         self.inner.leadership.borrow().is_leader
     }
 
-    /// The leader that this node knows of.
+    /// The leader that this node knows of: as its own replica sees it, or as it heard, whichever
+    /// is of the later term.
     pub fn leader(&self) -> Option<NodeAddress> {
-        self.inner.leadership.borrow().leader.clone()
+        self.known_leader().map(|(_, leader)| leader)
+    }
+
+    /// The leader that this node knows of, and its term.
+    pub fn known_leader(&self) -> Option<(u64, NodeAddress)> {
+        let own = self.inner.leadership.borrow().clone();
+        let heard = self.heard().clone();
+        match heard {
+            Some((term, leader))
+                if term > own.term || (term == own.term && own.leader.is_none()) =>
+            {
+                Some((term, leader))
+            }
+            _ => own.leader.map(|leader| (own.term, leader)),
+        }
+    }
+
+    /// Takes down who leads, as another node said. A replica knows better, unless it was left
+    /// behind.
+    pub fn hear(&self, term: u64, leader: NodeAddress) {
+        let mut heard = self.heard();
+        if heard.as_ref().is_none_or(|(known, _)| *known <= term) {
+            *heard = Some((term, leader));
+        }
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Option<(u64, NodeAddress)>> {
+        self.inner
+            .heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn receiving(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.receiving
     }
 
     /// Who leads, as it changes.
@@ -230,6 +368,19 @@ impl Group {
         };
         let (voters, learners): (Vec<_>, Vec<_>) =
             membership.nodes().partition(|(id, _)| voters.contains(id));
+        let progress = now.replication.iter().flatten();
+        let progress = progress
+            .filter(|(id, _)| **id != now.id)
+            .map(|(id, matched)| {
+                let node = NodeId::new(*id);
+                MemberProgress {
+                    node,
+                    matched: matched.as_ref().map_or(0, |matched| matched.index),
+                    snapshot_bytes: self.inner.shipments.sent(self.inner.shard, node),
+                }
+            });
+        let committed = now.committed_membership_config.log_id();
+        let effective = now.membership_config.log_id();
         let halted = self.inner.halted.get().cloned();
         let stopped = now.running_state.as_ref().err().map(ToString::to_string);
         GroupStatus {
@@ -239,7 +390,11 @@ impl Group {
             learners: learners.into_iter().map(member).collect(),
             last_index: now.last_log_index.unwrap_or(0),
             applied_index: now.last_applied.map_or(0, |id| id.index),
+            purged_index: now.purged.map_or(0, |id| id.index),
             halted: halted.or(stopped),
+            membership_index: effective.as_ref().map_or(0, |id| id.index),
+            changing: effective != committed || membership.get_joint_config().len() > 1,
+            progress: progress.collect(),
         }
     }
 }

@@ -11,40 +11,44 @@ use std::time::Duration;
 
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
-use tokio::sync::oneshot;
+use postino_types::ShardId;
 
 use super::codec;
 use super::counters::Counters;
 use super::reader::LogReader;
+use super::retention::{Extent, Retention};
 use super::rows;
 use super::sync::{SyncOutcome, SyncQueue};
 use super::types::{Config, Entry, LogId, Vote};
-use crate::db::{Db, Family, KeyRange, Read, Space};
+use crate::db::{Db, Family, KeyRange, Read, Space, Step};
 
 /// One shard's log.
 pub(crate) struct LogStore {
     db: Db,
-    space: Space,
+    shard: ShardId,
     sync: SyncQueue,
     counters: Arc<Counters>,
     sync_times: Arc<SyncTimes>,
+    retention: Arc<Retention>,
     message_bytes: usize,
 }
 
 impl LogStore {
     pub(crate) fn new(
         db: Db,
-        space: Space,
+        shard: ShardId,
         sync: SyncQueue,
         counters: Arc<Counters>,
+        retention: Arc<Retention>,
         message_bytes: usize,
     ) -> Self {
         Self {
             db,
-            space,
+            shard,
             sync,
             counters,
             sync_times: Arc::default(),
+            retention,
             message_bytes,
         }
     }
@@ -55,11 +59,13 @@ impl LogStore {
     }
 
     fn reader(&self) -> LogReader {
-        LogReader::new(self.db.clone(), self.space, self.message_bytes)
+        LogReader::new(self.db.clone(), self.shard, self.message_bytes)
     }
 
-    fn everything(&self) -> KeyRange {
-        KeyRange::prefix(self.space.key())
+    /// Where the log lies. It moves when a snapshot is installed, while openraft writes nothing:
+    /// the purge of what the snapshot holds waits for it, and all that follows waits for the purge.
+    fn space(&self) -> io::Result<Space> {
+        Ok(self.db.space(self.shard)?)
     }
 }
 
@@ -71,11 +77,13 @@ impl RaftLogStorage<Config> for LogStore {
     type LogReader = LogReader;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Config>> {
-        let purged = match self.db.get(Family::Raft, rows::purged_key(self.space))? {
+        let space = self.space()?;
+        let purged = match self.db.get(Family::Raft, rows::purged_key(space))? {
             Some(row) => Some(codec::log_id_in(&rows::decode(&row)?)),
             None => None,
         };
-        let last = match self.db.first(Family::Log, self.everything().reverse())? {
+        let log = KeyRange::prefix(space.key());
+        let last = match self.db.first(Family::Log, log.reverse())? {
             Some(row) => Some(rows::decode_entry(&row.value)?.log_id),
             None => purged,
         };
@@ -92,17 +100,9 @@ impl RaftLogStorage<Config> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let mut batch = self.db.batch();
         let row = rows::encode(&codec::vote_out(vote));
-        batch.put(Family::Raft, rows::vote_key(self.space.shard()), row);
-        self.db.write(batch)?;
-        let (done, synced) = oneshot::channel();
-        self.sync.after_sync(move |outcome| {
-            // A receiver that is gone belonged to a group that has been shut down.
-            let _ = done.send(outcome);
-        });
-        let outcome = synced
-            .await
-            .map_err(|_| io::Error::other("the sync thread has ended"))?;
-        io_result(outcome).map(drop)
+        batch.put(Family::Raft, rows::vote_key(self.shard), row);
+        self.db.step(Step::Vote, |db| db.write(batch))?;
+        self.sync.synced().await
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Config>) -> io::Result<()>
@@ -110,15 +110,19 @@ impl RaftLogStorage<Config> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        let space = self.space()?;
         let mut batch = self.db.batch();
-        let (mut count, mut bytes, mut last) = (0, 0, 0);
+        let (mut log, mut bodies, mut last) = (Extent::default(), 0, 0);
         for entry in entries {
-            bytes += rows::put_entry(&mut batch, self.space, &entry)?;
+            let written = rows::put_entry(&mut batch, space, &entry)?;
+            log.entries += 1;
+            log.bytes += written.row;
+            bodies += written.bodies;
             last = entry.log_id.index;
-            count += 1;
         }
-        self.db.write(batch)?;
-        self.counters.appended(count, bytes);
+        self.db.step(Step::Append, |db| db.write(batch))?;
+        self.counters.appended(log.entries, log.bytes + bodies);
+        self.retention.appended(last, log);
         let sync_times = Arc::clone(&self.sync_times);
         self.sync.after_sync(move |outcome| {
             if let Ok(took) = outcome {
@@ -131,23 +135,28 @@ impl RaftLogStorage<Config> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let from = last.map_or(0, |id| id.index + 1);
-        let tail = self.everything().from(rows::log_key(self.space, from));
+        let space = self.space()?;
+        let tail = KeyRange::prefix(space.key()).from(rows::log_key(space, from));
         let mut batch = self.db.batch();
         batch.delete_range(Family::Log, &tail);
         // Entries that are truncated were never applied, so nothing refers to their bodies.
         batch.delete_range(Family::Bodies, &tail);
-        Ok(self.db.write(batch)?)
+        self.db.step(Step::Truncate, |db| db.write(batch))?;
+        self.retention.truncated(from);
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        let head = self.everything();
-        let head = head.below(rows::log_key(self.space, upto.index + 1));
+        let space = self.space()?;
+        let head = KeyRange::prefix(space.key()).below(rows::log_key(space, upto.index + 1));
         let mut batch = self.db.batch();
-        // Bodies stay: the state refers to them.
+        // Bodies stay: they go with the last reference that the state has to them.
         batch.delete_range(Family::Log, &head);
         let row = rows::encode(&codec::log_id_out(&upto));
-        batch.put(Family::Raft, rows::purged_key(self.space), row);
-        Ok(self.db.write(batch)?)
+        batch.put(Family::Raft, rows::purged_key(space), row);
+        self.db.step(Step::Purge, |db| db.write(batch))?;
+        self.retention.purged(upto.index);
+        Ok(())
     }
 }
 

@@ -24,6 +24,18 @@ pub trait Machine: Send + Sync + 'static {
         entries: Vec<CommittedEntry>,
         progress: Progress,
     ) -> Result<Vec<Vec<Bytes>>, ApplyHalt>;
+
+    /// Whether a call of [`Machine::apply`] must end with this entry, because something is to be
+    /// seen exactly behind it.
+    fn is_last(&self, _shard: ShardId, _entry: &CommittedEntry) -> bool {
+        false
+    }
+
+    /// Whether the state that lies there is one that this machine can go on from: asked before a
+    /// shard starts, and before a snapshot becomes its state.
+    fn accepts(&self, _space: Space) -> Result<(), ApplyHalt> {
+        Ok(())
+    }
 }
 
 /// An entry that a majority of replicas has on disk.

@@ -15,11 +15,10 @@
 //!
 //! Bodies are written once, at append, beside the log (`rows`): the log row keeps
 //! their length, replication joins them again, apply only learns where they lie.
-//! Purging the log keeps bodies, since the state refers to them; truncating it
-//! deletes them, since nothing can.
+//! Purging the log (`purge`) keeps bodies, since the state refers to them, and apply deletes
+//! them with the last reference; truncating it deletes them, since nothing can refer to them.
 //!
-//! Not here yet: snapshots. A replica must be able to get the whole log from the
-//! leader, so the log is never purged; asking for a snapshot is a clear error.
+//! A replica that the log no longer reaches gets a snapshot of the state (`snapshot`).
 
 mod address;
 mod apply;
@@ -28,26 +27,38 @@ mod batcher;
 mod codec;
 mod counters;
 mod error;
+mod exchange;
 mod group;
 mod log;
 mod machine;
 mod membership;
 mod network;
 mod node;
+mod purge;
 mod reader;
+mod retention;
 mod rows;
 mod settings;
+mod shipments;
+mod snapshot;
 mod sync;
 mod types;
 
 pub use address::NodeAddress;
 pub use counters::{CounterSnapshot, Counters};
 pub use error::{MembershipError, ProposeError, RaftError, ReadError};
-pub use group::{Applied, Group, GroupStatus, Leadership, Proposal};
+pub use exchange::{Exchange, Exchanged};
+pub use group::{Applied, Group, GroupStatus, Leadership, MemberProgress, Proposal};
 pub use machine::{ApplyHalt, BodyRef, CommittedCommand, CommittedEntry, Machine, Progress};
+pub(crate) use membership::CAUGHT_UP;
+pub(crate) use network::Pacer;
 pub use network::RaftService;
 pub use node::RaftNode;
+pub(crate) use rows::body_key;
 pub use settings::RaftSettings;
+pub(crate) use snapshot::{
+    Cut, Seed, SnapshotError, Tally, applied_index, cut, hash_row, is_sent, seed,
+};
 
 #[cfg(test)]
 mod tests;

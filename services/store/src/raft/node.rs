@@ -1,10 +1,15 @@
+//! The Raft groups of this node: started together, on one database and one sync thread.
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 use openraft::BasicNode;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::storage::RaftLogStorage;
 use postino_types::ShardId;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::address::{AddressBook, NodeAddress};
 use super::apply::StateMachine;
@@ -14,6 +19,8 @@ use super::group::{Group, Parts};
 use super::log::LogStore;
 use super::machine::Machine;
 use super::network::{Factory, Network};
+use super::purge::Purger;
+use super::retention::{Extent, Retention};
 use super::settings::RaftSettings;
 use super::sync::{SyncQueue, SyncThread};
 use super::types::Raft;
@@ -31,6 +38,8 @@ struct Inner {
     endpoint: String,
     groups: Vec<Group>,
     network: Arc<Network>,
+    db: Db,
+    receiving: Arc<Semaphore>,
     counters: Arc<Counters>,
     /// Taken by the shutdown, which waits for the thread.
     sync: Mutex<Option<SyncThread>>,
@@ -65,18 +74,24 @@ impl RaftNode {
         let openraft = settings
             .openraft(identity.cluster.to_string())
             .map_err(|error| RaftError::Settings(error.to_string()))?;
+        // Nobody receives a snapshot yet: these files are of an earlier process.
+        db.clear_sorted_files()?;
         let settings = Arc::new(settings);
         let counters = Arc::new(Counters::default());
         let sync = SyncThread::start(db.clone(), Arc::clone(&counters))?;
         let addresses = Arc::new(AddressBook::default());
+        // This node too may have come back elsewhere than the membership says.
+        addresses.announce(identity.node, &endpoint);
         let network = Arc::new(Network::new(
             &identity,
             endpoint.clone(),
             Arc::clone(&settings),
             Arc::clone(&addresses),
         ));
+        tokio::spawn(sweep(db.clone(), network.closed()));
+        let receiving = Arc::new(Semaphore::new(settings.snapshots_at_once));
         let starter = Starter {
-            db,
+            db: db.clone(),
             id: identity.node.get(),
             settings,
             openraft: Arc::new(openraft),
@@ -96,6 +111,8 @@ impl RaftNode {
                 endpoint,
                 groups,
                 network,
+                db,
+                receiving,
                 counters,
                 sync: Mutex::new(Some(sync)),
             }),
@@ -105,7 +122,7 @@ impl RaftNode {
     /// Makes this node the only member of every group that has no members yet.
     /// For the first node of a new cluster, and harmless to repeat there.
     pub async fn initialize(&self) -> Result<(), RaftError> {
-        for group in &self.inner.groups {
+        for group in self.groups() {
             let failed = |reason: String| RaftError::Group {
                 shard: group.shard(),
                 reason,
@@ -136,13 +153,14 @@ impl RaftNode {
     }
 
     /// The group of a shard; `None` if the cluster has no such shard.
-    pub fn group(&self, shard: ShardId) -> Option<&Group> {
-        self.inner.groups.get(usize::try_from(shard.get()).ok()?)
+    pub fn group(&self, shard: ShardId) -> Option<Group> {
+        let place = usize::try_from(shard.get()).ok()?;
+        self.inner.groups.get(place).cloned()
     }
 
     /// Every group, the control group first, then the mail shards in order.
-    pub fn groups(&self) -> &[Group] {
-        &self.inner.groups
+    pub fn groups(&self) -> Vec<Group> {
+        self.inner.groups.clone()
     }
 
     /// What the log has done.
@@ -154,10 +172,19 @@ impl RaftNode {
         &self.inner.network
     }
 
+    pub(crate) fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
+    /// Of which a snapshot that is received takes one.
+    pub(crate) fn receiving(&self) -> &Semaphore {
+        &self.inner.receiving
+    }
+
     /// Hands over every lead that another node can take. For an orderly stop,
     /// before [`RaftNode::shutdown`]; gives up at the deadline.
     pub async fn transfer_leaderships(&self, deadline: Duration) {
-        let transfers = self.inner.groups.iter().map(|group| async move {
+        let transfers = self.groups().into_iter().map(|group| async move {
             if let Err(error) = group.transfer_leadership(deadline).await {
                 tracing::info!(shard = %group.shard(), %error, "kept the lead until the end");
             }
@@ -168,12 +195,8 @@ impl RaftNode {
     /// Stops every group and the sync thread. What was acknowledged is on disk.
     pub async fn shutdown(&self) {
         self.inner.network.close();
-        let stops = self.inner.groups.iter().map(|group| async move {
-            if let Err(error) = group.raft().shutdown().await {
-                tracing::error!(shard = %group.shard(), %error, "the group ended badly");
-            }
-        });
-        join_all(stops).await;
+        let groups = self.groups();
+        join_all(groups.iter().map(Group::end)).await;
         let sync = self
             .inner
             .sync
@@ -191,22 +214,46 @@ impl Starter {
             shard,
             reason: error.to_string(),
         };
-        let space = self.db.space(shard)?;
-        let log = LogStore::new(
+        self.machine
+            .accepts(self.db.space(shard)?)
+            .map_err(|halt| failed(&halt))?;
+        let retention = Arc::new(Retention::new(Extent {
+            entries: self.settings.log_entries,
+            bytes: self.settings.log_bytes,
+        }));
+        let mut log = LogStore::new(
             self.db.clone(),
-            space,
+            shard,
             self.sync.clone(),
             Arc::clone(&self.counters),
+            Arc::clone(&retention),
             self.settings.message_bytes,
         );
+        let found = log.get_log_state().await?.last_log_id;
         let sync_times = log.sync_times();
-        let state = StateMachine::new(self.db.clone(), space, Arc::clone(&self.machine));
+        let state = StateMachine::new(
+            self.db.clone(),
+            shard,
+            Arc::clone(&self.machine),
+            self.sync.clone(),
+        );
         let halted = state.halted();
-        let factory = Factory::new(Arc::clone(&self.network), shard);
+        let factory = Factory {
+            network: Arc::clone(&self.network),
+            shard,
+            retention: Arc::clone(&retention),
+        };
         let openraft = Arc::clone(&self.openraft);
         let raft = Raft::new(self.id, openraft, factory, log, state)
             .await
             .map_err(|error| failed(&error))?;
+        let purger = Purger {
+            raft: raft.clone(),
+            shard,
+            retention,
+        };
+        let found = found.map_or(0, |id| id.index);
+        tokio::spawn(purger.run(self.db.clone(), found, self.network.closed()));
         if only_voter(&raft, self.id) {
             // Nobody else can lead, so there is no reason to wait for silence.
             let asked = raft.trigger().elect(false).await;
@@ -218,8 +265,28 @@ impl Starter {
             settings: Arc::clone(&self.settings),
             addresses: Arc::clone(&self.addresses),
             halted,
+            room: self.db.room(),
             sync_times,
+            shipments: self.network.shipments(),
         }))
+    }
+}
+
+/// Sweeps generations that are no longer: those that an earlier process left, then those that
+/// go while this one runs.
+async fn sweep(db: Db, closed: CancellationToken) {
+    loop {
+        let swept = db.clone();
+        match tokio::task::spawn_blocking(move || swept.sweep()).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(swept)) => tracing::info!(swept, "old generations of shards are gone"),
+            Ok(Err(error)) => tracing::error!(%error, "old generations of shards stay"),
+            Err(error) => tracing::error!(%error, "the sweep ended badly"),
+        }
+        tokio::select! {
+            () = closed.cancelled() => return,
+            () = db.sweep_due() => {}
+        }
     }
 }
 

@@ -63,21 +63,30 @@ pub(crate) fn decode<M: Message + Default>(row: &[u8]) -> Result<M, CodecError> 
     }
 }
 
-/// Writes an entry: its row, and its bodies beside it. Returns the bytes written.
+/// The bytes that an entry takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// In the log, until it is purged.
+    pub(crate) row: u64,
+    /// Beside it, until nothing refers to them.
+    pub(crate) bodies: u64,
+}
+
+/// Writes an entry: its row, and its bodies beside it.
 pub(crate) fn put_entry(
     batch: &mut WriteBatch,
     space: Space,
     entry: &Entry,
-) -> Result<u64, CodecError> {
+) -> Result<Written, CodecError> {
     let index = entry.log_id.index;
-    let mut bytes = 0;
+    let mut bodies = 0;
     if let openraft::EntryPayload::Normal(commands) = &entry.payload {
         for (number, command) in (0_u32..).zip(&commands.commands) {
             match &command.body {
                 Body::None | Body::Gone(_) => {}
                 Body::Inline(body) => {
                     batch.put(Family::Bodies, body_key(space, index, number), body);
-                    bytes += body.len() as u64;
+                    bodies += body.len() as u64;
                 }
                 // Only the lean reader makes such entries, and it feeds apply alone.
                 Body::Stored(_) => return Err(CodecError::BodyNotJoined),
@@ -85,9 +94,12 @@ pub(crate) fn put_entry(
         }
     }
     let row = encode(&codec::entry_out(entry, To::Disk)?);
-    bytes += row.len() as u64;
+    let written = Written {
+        row: row.len() as u64,
+        bodies,
+    };
     batch.put(Family::Log, log_key(space, index), row);
-    Ok(bytes)
+    Ok(written)
 }
 
 pub(crate) fn decode_entry(row: &[u8]) -> Result<Entry, CodecError> {

@@ -1,3 +1,5 @@
+//! Settings of the replicated log, and the configuration of openraft that they become.
+
 use std::time::Duration;
 
 /// How the replicated log behaves. The defaults suit replicas in one region.
@@ -29,6 +31,15 @@ pub struct RaftSettings {
     pub messages_in_flight: usize,
     /// Bytes of entries on their way to one peer, over all shards.
     pub peer_bytes: usize,
+    /// Entries of a shard's log that are kept at most; past them the older half is purged, once
+    /// applied. Those who are behind are waited for, up to four times as many.
+    pub log_entries: u64,
+    /// Bytes of a shard's log that are kept at most, bodies not counted; see `log_entries`.
+    pub log_bytes: u64,
+    /// Bytes of snapshots that this node sends per second; 0 is without limit.
+    pub snapshot_rate: u64,
+    /// Snapshots that this node sends at once, and receives at once.
+    pub snapshots_at_once: usize,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// A connected peer that has been silent for this long is asked for a sign
@@ -50,6 +61,10 @@ impl Default for RaftSettings {
             message_bytes: 1 << 20,
             messages_in_flight: 8,
             peer_bytes: 16 << 20,
+            log_entries: 20_000,
+            log_bytes: 16 << 20,
+            snapshot_rate: 64 << 20,
+            snapshots_at_once: 2,
             connect_timeout: Duration::from_secs(2),
             keep_alive: Duration::from_secs(1),
         }
@@ -77,7 +92,7 @@ impl RaftSettings {
             // failure it may have lost the last of them, and must not go on in the same
             // term, where it could give their indexes to other entries.
             enable_leader_restore: Some(false),
-            // Snapshots come with a later issue; until then the whole log is kept.
+            // When to purge is decided by bytes, which openraft does not know.
             snapshot_policy: openraft::SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,
             max_payload_entries: 1024,

@@ -5,9 +5,12 @@
 //! written meanwhile waits for the next round. So the number of syncs follows
 //! the disk's pace and not the number of letters.
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
 
 use super::counters::Counters;
 use crate::db::Db;
@@ -52,6 +55,19 @@ impl SyncQueue {
         waiting.callbacks.push(Box::new(done));
         drop(waiting);
         self.shared.arrived.notify_one();
+    }
+
+    /// Waits until everything that was written before this call is durable.
+    pub(crate) async fn synced(&self) -> io::Result<()> {
+        let (done, synced) = oneshot::channel();
+        self.after_sync(move |outcome| {
+            // A receiver that is gone belonged to a group that has been shut down.
+            let _ = done.send(outcome);
+        });
+        let outcome = synced.await;
+        let outcome = outcome.map_err(|_| io::Error::other("the sync thread has ended"))?;
+        outcome.map_err(|reason| io::Error::other(reason.to_string()))?;
+        Ok(())
     }
 }
 

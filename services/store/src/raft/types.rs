@@ -68,7 +68,7 @@ pub(crate) enum Body {
     Inline(Bytes),
     /// It lies beside the log and has this length, in bytes.
     Stored(u64),
-    /// It had this length, in bytes; the state ahead of this entry let go of it, and
+    /// It had this length, in bytes; a state ahead of this entry let go of it, and
     /// a replica that receives the entry now will too before it is up to date.
     Gone(u64),
 }

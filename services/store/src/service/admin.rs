@@ -1,6 +1,7 @@
 //! `Admin`: what every `postino` command calls. Any node takes a call; one that does not lead the
 //! control group hands it on to the one that does.
 
+use postino_client::Channel;
 use postino_proto::admin::v1::admin_client::AdminClient;
 use postino_proto::admin::v1::admin_server::Admin;
 use postino_proto::admin::v1::*;
@@ -8,7 +9,7 @@ use postino_proto::store::v1::command::Kind;
 use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::*;
 use postino_types::{Domain, EmailAddress, ShardId};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::directory::account_entry;
 use super::pages::Pages;
@@ -17,34 +18,19 @@ use crate::db::Family;
 use crate::model::directory::{self as rows, AddressRow};
 use crate::model::{Flow, Rows, decode};
 use crate::raft::Group;
-use crate::shards::{broken, elsewhere, unexpected};
+use crate::shards::{broken, unexpected};
 
 /// Accounts in one answer.
 const ACCOUNTS_PAGE: u32 = 1_000;
-/// On a call that was handed on: it is not handed on again.
-const FORWARDED: &str = "postino-forwarded";
 
-/// Hands a call on unless this node leads the control group; evaluates to the group if it does.
-macro_rules! control_or_forward {
-    ($context:expr, $request:expr, $method:ident) => {{
-        let group = $context.shards.group(ShardId::CONTROL)?;
-        if !group.is_leader() {
-            let request = forwarded(&group, $request)?;
-            let channel = $context.shards.leader_channel(&group)?;
-            return AdminClient::new(channel).$method(request).await;
-        }
-        (group, $request.into_inner())
-    }};
-}
-
-fn forwarded<T>(group: &Group, request: Request<T>) -> Result<Request<T>, Status> {
-    if request.metadata().contains_key(FORWARDED) {
-        return Err(elsewhere(group));
+impl Context {
+    /// A client for the node at `endpoint`.
+    fn admin_at(&self, endpoint: &str) -> Result<AdminClient<Channel>, Status> {
+        let max = self.shards.max_message();
+        Ok(AdminClient::new(self.shards.channel_to(endpoint)?)
+            .max_decoding_message_size(max)
+            .max_encoding_message_size(max))
     }
-    let mut onward = Request::new(request.into_inner());
-    let mark = tonic::metadata::MetadataValue::from_static("1");
-    onward.metadata_mut().insert(FORWARDED, mark);
-    Ok(onward)
 }
 
 fn domain(text: &str) -> Result<String, Status> {
@@ -135,7 +121,7 @@ impl Admin for Context {
         &self,
         request: Request<AddDomainRequest>,
     ) -> Result<Response<AddDomainResponse>, Status> {
-        let (group, request) = control_or_forward!(self, request, add_domain);
+        let (group, request) = control_or_forward!(self, request, admin_at.add_domain);
         let domain = domain(&request.domain)?;
         self.control(&group, Kind::AddDomain(AddDomainCommand { domain }))
             .await?;
@@ -146,7 +132,7 @@ impl Admin for Context {
         &self,
         request: Request<ListDomainsRequest>,
     ) -> Result<Response<ListDomainsResponse>, Status> {
-        let (group, _) = control_or_forward!(self, request, list_domains);
+        let (group, _) = control_or_forward!(self, request, admin_at.list_domains);
         let domains = self.shards.read(&group, |snapshot, space| {
             let mut domains = Vec::new();
             let visited =
@@ -165,7 +151,7 @@ impl Admin for Context {
         &self,
         request: Request<RemoveDomainRequest>,
     ) -> Result<Response<RemoveDomainResponse>, Status> {
-        let (group, request) = control_or_forward!(self, request, remove_domain);
+        let (group, request) = control_or_forward!(self, request, admin_at.remove_domain);
         let domain = domain(&request.domain)?;
         let command = RemoveDomainCommand { domain };
         self.control(&group, Kind::RemoveDomain(command)).await?;
@@ -176,33 +162,51 @@ impl Admin for Context {
         &self,
         request: Request<AddAccountRequest>,
     ) -> Result<Response<AddAccountResponse>, Status> {
-        let (group, request) = control_or_forward!(self, request, add_account);
+        let (group, request) = control_or_forward!(self, request, admin_at.add_account);
         let folded = account_address(&request.address)?;
+        let asked = credential(request.credential)?;
         let command = CreateAccountCommand {
             domain: folded.domain,
             local_part: folded.local_part,
             address: folded.address,
-            credential: Some(credential(request.credential)?),
+            credential: Some(asked.clone()),
             mail_shards: self.shards.node()?.identity().shard_count,
             quota_octets: self.config.quota_size.get(),
             quota_messages: self.config.quota_messages,
         };
-        let entry = match self.control(&group, Kind::CreateAccount(command)).await? {
-            Answer::Account(entry) => entry,
-            answer => return unexpected(&answer),
+        let entry = match self.control(&group, Kind::CreateAccount(command)).await {
+            Ok(Answer::Account(entry)) => entry,
+            Ok(answer) => return unexpected(&answer),
+            Err(status) if status.code() == Code::AlreadyExists => {
+                let entry = self.find_account(&group, &request.address).await;
+                match entry {
+                    Ok(entry) if saga::made_by(self, &group, &entry, &asked).await? => entry,
+                    _ => return Err(status),
+                }
+            }
+            Err(status) => return Err(status),
         };
-        saga::advance(self, entry.account).await?;
+        saga::advance(self, entry.account)
+            .await
+            .map_err(|status| saga::under_way(&entry, &status))?;
         Ok(Response::new(AddAccountResponse {
             account: entry.account,
             shard: entry.shard,
         }))
     }
 
+    async fn get_credential_cost(
+        &self,
+        _: Request<GetCredentialCostRequest>,
+    ) -> Result<Response<CredentialCost>, Status> {
+        Ok(Response::new(self.credential_cost))
+    }
+
     async fn list_accounts(
         &self,
         request: Request<ListAccountsRequest>,
     ) -> Result<Response<ListAccountsResponse>, Status> {
-        let (group, request) = control_or_forward!(self, request, list_accounts);
+        let (group, request) = control_or_forward!(self, request, admin_at.list_accounts);
         let after = match request.after_address.as_str() {
             "" => None,
             text => Some(address(text)?),
@@ -245,7 +249,7 @@ impl Admin for Context {
         &self,
         request: Request<RemoveAccountRequest>,
     ) -> Result<Response<RemoveAccountResponse>, Status> {
-        let (group, request) = control_or_forward!(self, request, remove_account);
+        let (group, request) = control_or_forward!(self, request, admin_at.remove_account);
         let folded = address(&request.address)?;
         let command = CloseAccountCommand {
             domain: folded.domain,
@@ -263,7 +267,7 @@ impl Admin for Context {
         &self,
         request: Request<SetPasswordRequest>,
     ) -> Result<Response<SetPasswordResponse>, Status> {
-        let (group, request) = control_or_forward!(self, request, set_password);
+        let (group, request) = control_or_forward!(self, request, admin_at.set_password);
         let credential = credential(request.credential)?;
         let entry = self.find_account(&group, &request.address).await?;
         if entry.state() != AccountState::Active {
@@ -286,7 +290,7 @@ impl Admin for Context {
         &self,
         request: Request<AddAliasRequest>,
     ) -> Result<Response<AddAliasResponse>, Status> {
-        let (group, request) = control_or_forward!(self, request, add_alias);
+        let (group, request) = control_or_forward!(self, request, admin_at.add_alias);
         let folded = alias_address(&request.address)?;
         if request.targets.is_empty() {
             return Err(Status::invalid_argument("an alias needs a target"));
@@ -309,7 +313,7 @@ impl Admin for Context {
         &self,
         request: Request<ListAliasesRequest>,
     ) -> Result<Response<ListAliasesResponse>, Status> {
-        let (group, _) = control_or_forward!(self, request, list_aliases);
+        let (group, _) = control_or_forward!(self, request, admin_at.list_aliases);
         let aliases = self.shards.read(&group, |snapshot, space| {
             let mut aliases = Vec::new();
             let range = rows::addresses(space);
@@ -334,7 +338,7 @@ impl Admin for Context {
         &self,
         request: Request<RemoveAliasRequest>,
     ) -> Result<Response<RemoveAliasResponse>, Status> {
-        let (group, request) = control_or_forward!(self, request, remove_alias);
+        let (group, request) = control_or_forward!(self, request, admin_at.remove_alias);
         let folded = alias_address(&request.address)?;
         let command = RemoveAliasCommand {
             domain: folded.domain,
@@ -369,5 +373,13 @@ impl Admin for Context {
     ) -> Result<Response<RetryQueueResponse>, Status> {
         let letters = admin_queue::retry(self, request.into_inner().queue_id).await?;
         Ok(Response::new(RetryQueueResponse { letters }))
+    }
+
+    async fn release_queue(
+        &self,
+        _request: Request<ReleaseQueueRequest>,
+    ) -> Result<Response<ReleaseQueueResponse>, Status> {
+        let letters = admin_queue::release(self).await?;
+        Ok(Response::new(ReleaseQueueResponse { letters }))
     }
 }

@@ -108,7 +108,9 @@ async fn read_part(context: &Context, shard: ShardId, part: BodyPart) -> Result<
             number: part.number,
         };
         let stored = Read::get(snapshot, Family::Bodies, body.key(space)).map_err(broken)?;
-        let stored = stored.unwrap_or_default();
+        // The last reference went since the caller looked: another session's EXPUNGE, say.
+        let removed = || Status::not_found("the message was removed meanwhile");
+        let stored = stored.ok_or_else(removed)?;
         let end = part.offset.saturating_add(part.length);
         match end <= stored.len() as u64 {
             true => Ok(cut(&stored, part.offset, part.length)),

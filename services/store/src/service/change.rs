@@ -2,12 +2,14 @@
 //! commands, so that no command holds a shard up for long.
 
 use bytes::Bytes;
+use postino_proto::mail::v1::TraceContext;
 use postino_proto::store::v1::append_request::Step as AppendStep;
 use postino_proto::store::v1::command::Kind;
 use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::deliver_request::Step as DeliverStep;
 use postino_proto::store::v1::*;
 use postino_proto::{Fault, FaultKind};
+use postino_telemetry::propagate;
 use postino_types::QueueId;
 use prost::Message;
 use tonic::{Status, Streaming};
@@ -261,7 +263,7 @@ impl Context {
         };
         let committed = self
             .shards
-            .propose(&group, Kind::Append(command), taken.body);
+            .propose_following(&group, Kind::Append(command), taken.body);
         match committed.await?.answer {
             Answer::Appended(appended) => Ok(appended),
             answer => unexpected(&answer),
@@ -306,6 +308,9 @@ impl Context {
         let group = self.shards.mail(begin.shard)?;
         let id = convert::queue_id(&begin.queue_id)?;
         let email = required(begin.email, "the email")?;
+        let span = tracing::Span::current();
+        span.record("mail.queue_id", tracing::field::display(id));
+        span.record("email.message_id", email.message_id.as_str());
         // A letter of this very shard is here already.
         let spooled = id.shard() == group.shard() && self.is_spooled(&group, id).await?;
         let mut intake = Intake::new(self, group.clone(), &format!("d{id}"));
@@ -344,6 +349,7 @@ impl Context {
             email_size: email.size,
             email: email.encode_to_vec().into(),
             body: Some(source),
+            trace: current_trace(),
         };
         let committed = self.shards.propose(&group, Kind::Deliver(command), body);
         match committed.await?.answer {
@@ -361,4 +367,14 @@ impl Context {
         });
         Ok(row.await?.is_some())
     }
+}
+
+/// The trace of the call that is being served, encoded; empty if it is not traced.
+fn current_trace() -> Bytes {
+    let (traceparent, tracestate) = propagate::to_record();
+    let trace = TraceContext {
+        traceparent,
+        tracestate,
+    };
+    trace.encode_to_vec().into()
 }

@@ -102,6 +102,7 @@ pub(super) fn letter(
         trace: Some(trace),
         email: email_content(&row.email)?,
         recipients: spool::recipient_states(rows, space, id)?,
+        remote_held: spool::is_remote_held(rows, space)?,
     }))
 }
 

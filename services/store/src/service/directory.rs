@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status};
 
 use super::Context;
 use crate::db::{DbError, Family, Space};
-use crate::model::Rows;
 use crate::model::directory::{self, DomainRow};
+use crate::model::{Flow, Rows, last_u64};
 use crate::shards::broken;
 
 #[tonic::async_trait]
@@ -20,7 +20,7 @@ impl Directory for Context {
         request: Request<LookupRequest>,
     ) -> Result<Response<LookupResponse>, Status> {
         let address = request.into_inner().address;
-        let group = self.shards.led(ShardId::CONTROL)?;
+        let group = self.shards.replica(ShardId::CONTROL)?;
         let split = address.rsplit_once('@');
         let (local_part, domain) =
             split.ok_or_else(|| Status::invalid_argument("an address needs an @"))?;
@@ -39,24 +39,28 @@ impl Directory for Context {
         _request: Request<GetTopologyRequest>,
     ) -> Result<Response<Topology>, Status> {
         let node = self.shards.node()?;
-        let leader = |group: &crate::raft::Group| {
-            let leadership = group.leadership().borrow().clone();
-            ShardLeader {
+        let leader = |group: &crate::raft::Group| match group.known_leader() {
+            Some((term, leader)) => ShardLeader {
                 shard: group.shard().get(),
-                term: leadership.term,
-                endpoint: leadership
-                    .leader
-                    .map(|leader| leader.endpoint)
-                    .unwrap_or_default(),
-            }
+                term,
+                endpoint: leader.endpoint,
+            },
+            None => ShardLeader {
+                shard: group.shard().get(),
+                term: group.leadership().borrow().term,
+                endpoint: String::new(),
+            },
         };
-        let control = node.group(ShardId::CONTROL).map(crate::raft::Group::status);
+        let control = node.group(ShardId::CONTROL).map(|group| group.status());
         let voters = control.map(|status| status.voters).unwrap_or_default();
+        let peers = self.shards.cluster().peers().all();
+        // Before the first report is answered, those who vote on the directory must do.
+        let nodes = if peers.is_empty() { voters } else { peers };
         Ok(Response::new(Topology {
             cluster_id: node.identity().cluster.to_string(),
             mail_shards: node.identity().shard_count,
             leaders: node.groups().iter().map(leader).collect(),
-            endpoints: voters.into_iter().map(|voter| voter.endpoint).collect(),
+            endpoints: nodes.into_iter().map(|node| node.endpoint).collect(),
         }))
     }
 
@@ -78,6 +82,12 @@ fn lookup(
     domain: &str,
     local_part: &str,
 ) -> Result<LookupResponse, DbError> {
+    if domain.is_empty() && local_part.is_empty() {
+        return Ok(LookupResponse {
+            domain_is_local: true,
+            entry: oldest_account(rows, space)?.map(Entry::Account),
+        });
+    }
     let row: Option<DomainRow> = rows.row(Family::Directory, directory::domain(space, domain))?;
     if row.is_none() {
         return Ok(LookupResponse::default());
@@ -95,6 +105,21 @@ fn lookup(
         domain_is_local: true,
         entry,
     })
+}
+
+/// The oldest account that takes mail.
+fn oldest_account(rows: &impl Rows, space: Space) -> Result<Option<AccountEntry>, DbError> {
+    let mut oldest = None;
+    let range = directory::accounts(space);
+    rows.visit(Family::Directory, &range, &mut |key, _| {
+        let entry = account_entry(rows, space, last_u64(key)?)?;
+        oldest = entry.filter(|entry| entry.state() == AccountState::Active);
+        Ok(match oldest {
+            None => Flow::Continue(()),
+            Some(_) => Flow::Break(()),
+        })
+    })?;
+    Ok(oldest)
 }
 
 /// An account's entry as the API shows it.

@@ -196,11 +196,11 @@ async fn send_chunk(
         let kind = Kind::UploadChunk(command.clone());
         match context
             .shards
-            .propose(group, kind, Some(chunk.clone()))
+            .propose_following(group, kind, Some(chunk.clone()))
             .await
         {
             Ok(_) => return Ok(()),
-            Err(status) if waits(&status) && Instant::now() < deadline => {
+            Err(status) if waits(&status) && group.has_room() && Instant::now() < deadline => {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
             // The letter itself was not submitted, whatever became of its chunks.

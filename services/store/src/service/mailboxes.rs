@@ -11,7 +11,7 @@ use super::{Context, convert, required};
 use crate::db::{Family, Space};
 use crate::model::mailbox::{self, MailboxRow};
 use crate::model::message::{self, MessageRow};
-use crate::model::{Flow, Rows, account, decode, last_u32, last_u64};
+use crate::model::{Flow, Rows, account, last_u32};
 use crate::shards::{broken, unexpected};
 
 /// Messages that are looked at for the first unseen one. Beyond that, none is named: SELECT must
@@ -81,14 +81,9 @@ fn list(rows: &impl Rows, space: Space, id: u64) -> Result<ListMailboxesResponse
     account::find(rows, space, id)
         .map_err(broken)?
         .ok_or_else(no_account)?;
-    let range = mailbox::mailboxes(space, id);
-    let found = rows
-        .page(Family::Mailbox, &range, usize::MAX)
-        .map_err(broken)?;
+    let found = mailbox::all(rows, space, id).map_err(broken)?;
     let mut mailboxes = Vec::with_capacity(found.len());
-    for (key, row) in found {
-        let mailbox = last_u64(&key).map_err(broken)?;
-        let row = decode(row).map_err(broken)?;
+    for (mailbox, row) in found {
         mailboxes.push(state(rows, space, id, mailbox, row)?);
     }
     Ok(ListMailboxesResponse {
@@ -113,7 +108,7 @@ impl Context {
         &self,
         request: ListMailboxesRequest,
     ) -> Result<ListMailboxesResponse, Status> {
-        let (group, id) = self.of(request.account)?;
+        let (group, id) = self.readable(request.account)?;
         let read = self.shards.read(&group, move |snapshot, space| {
             let mut response = list(snapshot, space, id)?;
             if request.subscriptions {
@@ -201,7 +196,7 @@ impl Context {
     }
 
     pub(super) async fn open(&self, request: OpenMailboxRequest) -> Result<MailboxState, Status> {
-        let (group, account) = self.of(request.account)?;
+        let (group, account) = self.readable(request.account)?;
         let which = match required(request.which, "the mailbox")? {
             Which::Name(name) => Which::Name(convert::mailbox_name(&name)?),
             id => id,
@@ -240,7 +235,7 @@ impl Context {
     }
 
     pub(super) async fn uids(&self, request: ListUidsRequest) -> Result<ListUidsResponse, Status> {
-        let (group, account) = self.of(request.account)?;
+        let (group, account) = self.readable(request.account)?;
         let id = request.mailbox;
         let read = self.shards.read(&group, move |snapshot, space| {
             let row = mailbox::find(snapshot, space, account, id).map_err(broken)?;

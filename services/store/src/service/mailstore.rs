@@ -1,7 +1,9 @@
-//! `MailStore`: each call checks its request here; `mailboxes` and `messages` do the work.
+//! `MailStore`: the requests are checked here; reads are in `mailboxes` and `messages`, changes
+//! become commands in `change` and `intake`, events come from `watch`.
 
 use postino_proto::store::v1::mail_store_server::MailStore;
 use postino_proto::store::v1::*;
+use postino_types::ShardId;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::pages::Pages;
@@ -15,6 +17,13 @@ impl Context {
     pub(super) fn of(&self, account: Option<Account>) -> Result<(Group, u64), Status> {
         let account = required(account, "the account")?;
         Ok((self.shards.mail(account.shard)?, account.account))
+    }
+
+    /// The same, to be read: any replica will do.
+    pub(super) fn readable(&self, account: Option<Account>) -> Result<(Group, u64), Status> {
+        let account = required(account, "the account")?;
+        let group = self.shards.replica(ShardId::new(account.shard))?;
+        Ok((group, account.account))
     }
 
     /// Fails unless the account is there.
@@ -48,7 +57,7 @@ impl MailStore for Context {
         &self,
         request: Request<GetCredentialRequest>,
     ) -> Result<Response<GetCredentialResponse>, Status> {
-        let (group, id) = self.of(request.into_inner().account)?;
+        let (group, id) = self.readable(request.into_inner().account)?;
         let credential = self.shards.read(&group, move |snapshot, space| {
             account::find_credential(snapshot, space, id).map_err(broken)
         });
@@ -193,9 +202,10 @@ impl MailStore for Context {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let (group, id) = self.of(request.into_inner().account)?;
+        let WatchRequest { account, since } = request.into_inner();
+        let (group, id) = self.of(account)?;
         self.check_account(&group, id).await?;
-        Ok(Response::new(watch::watch(self, group, id)))
+        Ok(Response::new(watch::watch(self, group, id, since)))
     }
 
     type HoldMaildropStream = Pages<HoldMaildropEvent>;

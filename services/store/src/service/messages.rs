@@ -13,8 +13,9 @@ use crate::model::{Flow, Rows, email, last_u32};
 use crate::raft::Group;
 use crate::shards::broken;
 
-/// Messages in one page of rows, and octets in one page of emails.
+/// Messages in one page of rows.
 const ROWS_PAGE: usize = 1_000;
+/// Octets of content after which a page of emails ends; the last email may go over it.
 const EMAILS_PAGE: usize = 128 << 10;
 /// Tombstones in one page.
 const TOMBSTONES_PAGE: usize = 10_000;
@@ -77,7 +78,7 @@ impl Context {
         &self,
         request: ListMessagesRequest,
     ) -> Result<Pages<MessagePage>, Status> {
-        let (group, account) = self.of(request.account)?;
+        let (group, account) = self.readable(request.account)?;
         let place = Place {
             account,
             mailbox: request.mailbox,
@@ -104,7 +105,7 @@ impl Context {
         &self,
         request: GetEmailsRequest,
     ) -> Result<Pages<EmailPage>, Status> {
-        let (group, account) = self.of(request.account)?;
+        let (group, account) = self.readable(request.account)?;
         let place = Place {
             account,
             mailbox: request.mailbox,
@@ -129,7 +130,7 @@ impl Context {
         &self,
         request: ReadMessageRequest,
     ) -> Result<Pages<BodyChunk>, Status> {
-        let (group, account) = self.of(request.account)?;
+        let (group, account) = self.readable(request.account)?;
         let read = self.shards.read(&group, move |snapshot, space| {
             let key = message::message(space, account, request.mailbox, request.uid);
             let row = snapshot.get(Family::Mailbox, key).map_err(broken)?;
@@ -149,7 +150,7 @@ impl Context {
         &self,
         request: ListChangesRequest,
     ) -> Result<Pages<ChangePage>, Status> {
-        let (group, account) = self.of(request.account)?;
+        let (group, account) = self.readable(request.account)?;
         let place = Place {
             account,
             mailbox: request.mailbox,

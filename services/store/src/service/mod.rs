@@ -1,11 +1,28 @@
 //! The gRPC services of the store: check the request, find the shard, propose or read, answer.
 //! What a call changes is in `apply`.
 
+/// Hands a call on unless this node leads the control group; evaluates to the group and the message
+/// if it does. The call is named with who makes its client: `admin_at.add_domain`.
+macro_rules! control_or_forward {
+    ($context:expr, $request:expr, $client:ident.$method:ident) => {{
+        let group = $context.shards.group(postino_types::ShardId::CONTROL)?;
+        if !group.is_leader() {
+            let request = $crate::service::forwarded($context, &group, $request)?;
+            let leader = $context.shards.leader_endpoint(&group)?;
+            return $context.$client(&leader)?.$method(request).await;
+        }
+        (group, $request.into_inner())
+    }};
+}
+pub(crate) use control_or_forward;
+
 mod admin;
 mod admin_queue;
 mod announce;
+mod backup;
 mod body;
 mod change;
+mod checksums;
 mod convert;
 mod directory;
 mod intake;
@@ -21,18 +38,27 @@ mod watch;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use postino_proto::admin::v1::CredentialCost;
 use postino_proto::admin::v1::admin_server::AdminServer;
+use postino_proto::admin::v1::backup_server::BackupServer;
+use postino_proto::cluster::v1::placement_server::PlacementServer;
+use postino_proto::store::v1::checksums_server::ChecksumsServer;
 use postino_proto::store::v1::directory_server::DirectoryServer;
 use postino_proto::store::v1::mail_store_server::MailStoreServer;
 use postino_proto::store::v1::shards_server::ShardsServer;
 use postino_proto::store::v1::spool_server::SpoolServer;
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
+use tonic::{Request, Status};
 
+use crate::checksum::Checksummer;
 use crate::cluster::Cluster;
 use crate::config::StoreConfig;
 use crate::notify::Notifier;
-use crate::shards::Shards;
+use crate::placement::Placement;
+use crate::raft::{Group, Pacer};
+use crate::shards::{Shards, elsewhere};
 pub(crate) use lease::Leases;
 
 /// What the services share.
@@ -43,34 +69,51 @@ pub(crate) struct Context {
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) leases: Arc<Leases>,
     pub(crate) reaper: Arc<tokio::sync::Notify>,
+    pub(crate) placement: Arc<Placement>,
+    pub(crate) checksummer: Arc<Checksummer>,
     announced: Arc<announce::Announced>,
+    backups: Arc<Pacer>,
     maildrops: Arc<watch::Maildrops>,
     upload_memory: Arc<Semaphore>,
+    credential_cost: CredentialCost,
 }
 
 impl Context {
-    pub(crate) fn new(config: Arc<StoreConfig>, shards: Shards, notifier: Arc<Notifier>) -> Self {
+    pub(crate) fn new(
+        config: Arc<StoreConfig>,
+        shards: Shards,
+        notifier: Arc<Notifier>,
+        checksummer: Arc<Checksummer>,
+    ) -> Self {
         let memory = config.upload_memory.as_usize().min(Semaphore::MAX_PERMITS);
         Self {
             shards,
             notifier,
+            checksummer,
             leases: Arc::default(),
             reaper: Arc::default(),
+            placement: Arc::default(),
             announced: Arc::default(),
+            backups: Arc::new(Pacer::new(config.backup.rate.get())),
             maildrops: Arc::default(),
             upload_memory: Arc::new(Semaphore::new(memory)),
+            credential_cost: CredentialCost::default(),
             config,
         }
     }
 
-    /// All services of a store node.
-    pub(crate) fn routes(&self, cluster: &Cluster) -> Routes {
-        let limit = self.config.grpc_message_limit.as_usize();
+    /// All services of a store node; `cost` is what new credentials cost, `limit` the octets of a
+    /// message.
+    pub(crate) fn routes(&self, cluster: &Cluster, cost: CredentialCost, limit: usize) -> Routes {
+        let context = Self {
+            credential_cost: cost,
+            ..self.clone()
+        };
         let mut routes = Routes::default();
         macro_rules! add {
             ($($server:ident),*) => {$(
                 routes = routes.add_service(
-                    $server::new(self.clone())
+                    $server::new(context.clone())
                         .max_decoding_message_size(limit)
                         .max_encoding_message_size(limit),
                 );
@@ -81,11 +124,24 @@ impl Context {
             MailStoreServer,
             DirectoryServer,
             AdminServer,
-            ShardsServer
+            BackupServer,
+            PlacementServer,
+            ShardsServer,
+            ChecksumsServer
         );
         routes
             .add_service(cluster.clone().into_server())
             .add_service(cluster.raft_service().into_server())
+    }
+
+    /// The id of the cluster that this node belongs to.
+    pub(crate) fn cluster_id(&self) -> Result<Bytes, Status> {
+        Ok(self.shards.node()?.identity().cluster.to_bytes())
+    }
+
+    /// Fails unless this node belongs to the cluster with this id.
+    pub(crate) fn check_cluster(&self, id: &[u8]) -> Result<(), Status> {
+        self.shards.cluster().running_in(id).map(drop)
     }
 
     pub(crate) async fn advance_sagas(&self) {
@@ -99,7 +155,25 @@ pub(crate) fn now_ms() -> u64 {
     now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// On a call that was handed on: it is not handed on again.
+const FORWARDED: &str = "postino-forwarded";
+
+/// A call that is to be handed on to the node that leads the group.
+pub(crate) fn forwarded<T>(
+    context: &Context,
+    group: &Group,
+    request: Request<T>,
+) -> Result<Request<T>, Status> {
+    if request.metadata().contains_key(FORWARDED) {
+        return Err(elsewhere(group));
+    }
+    let mut onward = context.shards.onward(request.into_inner());
+    let mark = tonic::metadata::MetadataValue::from_static("1");
+    onward.metadata_mut().insert(FORWARDED, mark);
+    Ok(onward)
+}
+
 /// A part of a request that protobuf lets be missing.
-fn required<T>(part: Option<T>, what: &'static str) -> Result<T, tonic::Status> {
-    part.ok_or_else(|| tonic::Status::invalid_argument(format!("{what} is missing")))
+fn required<T>(part: Option<T>, what: &'static str) -> Result<T, Status> {
+    part.ok_or_else(|| Status::invalid_argument(format!("{what} is missing")))
 }

@@ -3,10 +3,12 @@
 //! group completes what it finds.
 
 use postino_proto::store::v1::command::Kind;
+use postino_proto::store::v1::mail_store_client::MailStoreClient;
 use postino_proto::store::v1::{
-    AccountState, ActivateAccountCommand, DropAccountCommand, ForgetAccountCommand,
-    InitAccountCommand,
+    Account, AccountEntry, AccountState, ActivateAccountCommand, Credential, DropAccountCommand,
+    ForgetAccountCommand, GetCredentialRequest, InitAccountCommand,
 };
+use postino_proto::{Fault, FaultKind};
 use postino_types::ShardId;
 use tonic::{Code, Status};
 
@@ -14,6 +16,7 @@ use super::Context;
 use crate::db::Family;
 use crate::model::directory::{self, AccountRow};
 use crate::model::{Flow, Rows, last_u64};
+use crate::raft::Group;
 use crate::shards::broken;
 
 /// Goes through all accounts that are under way.
@@ -33,6 +36,57 @@ pub(super) async fn advance_all(context: &Context) {
             tracing::info!(account = id, %status, "an account is still under way");
         }
     }
+}
+
+/// Whether an account was made by this very request, which is asked again since its answer was
+/// lost: no other one has this credential, which has a salt of its own.
+pub(super) async fn made_by(
+    context: &Context,
+    control: &Group,
+    entry: &AccountEntry,
+    asked: &Credential,
+) -> Result<bool, Status> {
+    let id = entry.account;
+    let row = context.shards.read(control, move |snapshot, space| {
+        directory::find_account(snapshot, space, id).map_err(broken)
+    });
+    let known = match (entry.state(), row.await?.and_then(|row| row.credential)) {
+        (_, Some(credential)) => Some(credential),
+        (AccountState::Active, None) => credential_of(context, entry).await?,
+        (_, None) => None,
+    };
+    Ok(known.is_some_and(|known| known.password_hash == asked.password_hash))
+}
+
+/// The credential of an account that is complete, from its shard.
+async fn credential_of(
+    context: &Context,
+    entry: &AccountEntry,
+) -> Result<Option<Credential>, Status> {
+    let group = context.shards.group(ShardId::new(entry.shard))?;
+    let max = context.shards.max_message();
+    let mut leader = MailStoreClient::new(context.shards.leader_channel(&group)?)
+        .max_decoding_message_size(max)
+        .max_encoding_message_size(max);
+    let request = GetCredentialRequest {
+        account: Some(Account {
+            account: entry.account,
+            shard: entry.shard,
+        }),
+    };
+    let request = context.shards.onward(request);
+    let response = leader.get_credential(request).await?;
+    Ok(response.into_inner().credential)
+}
+
+/// What the caller is told when an account is recorded and not complete: it may ask again.
+pub(super) fn under_way(entry: &AccountEntry, status: &Status) -> Status {
+    tracing::info!(account = entry.account, %status, "an account is still under way");
+    let message = format!(
+        "the account is recorded and will be complete once shard {} has a leader",
+        entry.shard
+    );
+    Fault::new(FaultKind::Unknown, message).into()
 }
 
 /// Takes an account through the steps that are left.

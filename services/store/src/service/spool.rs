@@ -41,6 +41,7 @@ impl Spool for Context {
             return Err(Status::invalid_argument("an accept starts with begin"));
         };
         let id = convert::queue_id(&begin.queue_id)?;
+        tracing::Span::current().record("mail.queue_id", tracing::field::display(id));
         let group = self.shards.mail(id.shard().get())?;
         self.check_hint(begin.size_hint)?;
         self.check_minted(&id)?;
@@ -70,15 +71,33 @@ impl Spool for Context {
         )?;
         let committed = self
             .shards
-            .propose(&group, Kind::Accept(command), taken.body);
+            .propose_following(&group, Kind::Accept(command), taken.body);
         match committed.await?.answer {
-            Answer::Accepted(accepted) => Ok(Response::new(AcceptResponse {
-                filed: accepted.filed,
-                log_index: accepted.log_index,
-                term: accepted.term,
-            })),
+            Answer::Accepted(accepted) => Ok(Response::new(accept_response(accepted))),
             answer => unexpected(&answer),
         }
+    }
+
+    async fn resolve_accept(
+        &self,
+        request: Request<ResolveAcceptRequest>,
+    ) -> Result<Response<ResolveAcceptResponse>, Status> {
+        let command = ResolveAcceptCommand {
+            queue_id: request.into_inner().queue_id,
+        };
+        let id = convert::queue_id(&command.queue_id)?;
+        let group = self.shards.mail(id.shard().get())?;
+        // An older letter's mark may be gone, and would seem not to have been accepted.
+        self.check_minted(&id)?;
+        let committed = self
+            .shards
+            .propose(&group, Kind::ResolveAccept(command), None);
+        let accepted = match committed.await?.answer {
+            Answer::Accepted(accepted) => Some(accept_response(accepted)),
+            Answer::Done(_) => None,
+            answer => return unexpected(&answer),
+        };
+        Ok(Response::new(ResolveAcceptResponse { accepted }))
     }
 
     async fn settle(
@@ -259,6 +278,14 @@ impl Spool for Context {
             }
             command.after_queue_id = answer.next_after;
         }
+    }
+}
+
+fn accept_response(accepted: Accepted) -> AcceptResponse {
+    AcceptResponse {
+        filed: accepted.filed,
+        log_index: accepted.log_index,
+        term: accepted.term,
     }
 }
 

@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use postino_proto::mail::v1::TraceContext;
 use postino_proto::store::v1::{DueLetter, FollowEvent, HoldMaildropEvent, WatchEvent};
 use postino_proto::{Fault, FaultKind};
 use postino_types::ShardId;
+use prost::Message;
 use tokio::sync::watch::Receiver;
 use tokio::time::MissedTickBehavior;
 use tonic::Status;
@@ -14,7 +16,7 @@ use tonic::Status;
 use super::Context;
 use super::pages::{self, End, Pages};
 use super::spool::check_epoch;
-use crate::model::account;
+use crate::model::{account, mailbox};
 use crate::raft::{Group, Leadership};
 use crate::shards::{broken, elsewhere};
 
@@ -34,8 +36,13 @@ async fn led_until(mut leadership: Receiver<Leadership>, term: u64) {
     let _ = leadership.wait_for(over).await;
 }
 
-/// What has happened to an account's mailboxes.
-pub(super) fn watch(context: &Context, group: Group, account: u64) -> Pages<WatchEvent> {
+/// What has happened to an account's mailboxes, from a mod-sequence on if one is given.
+pub(super) fn watch(
+    context: &Context,
+    group: Group,
+    account: u64,
+    since: Option<u64>,
+) -> Pages<WatchEvent> {
     let context = context.clone();
     let follower = context.notifier.follow_account(group.shard(), account);
     let term = group.leadership().borrow().term;
@@ -44,6 +51,11 @@ pub(super) fn watch(context: &Context, group: Group, account: u64) -> Pages<Watc
         tokio::pin!(over);
         let mut ticks = ticks();
         let mut mod_seq = None;
+        // Read after the follower is there, so that nothing falls between the two.
+        let mut missed = match since {
+            Some(since) => changed_since(&context, &group, account, since).await?,
+            None => Vec::new(),
+        };
         loop {
             let changed = tokio::select! {
                 () = follower.arrived() => true,
@@ -51,20 +63,42 @@ pub(super) fn watch(context: &Context, group: Group, account: u64) -> Pages<Watc
                 () = &mut over => return Err(elsewhere(&group).into()),
                 () = pages.closed() => return Ok::<(), End>(()),
             };
-            let waiting = follower.take();
+            let mut waiting = follower.take();
+            waiting.mailboxes.extend(missed.drain(..));
             let known = match mod_seq {
-                Some(known) if !changed => known,
+                // Something may have arrived just after the tick.
+                Some(known) if !changed && waiting.mailboxes.is_empty() => known,
                 _ => highest_mod_seq(&context, &group, account).await?,
             };
             mod_seq = Some(known);
+            let filed = waiting.filed.into_iter();
             let event = WatchEvent {
                 term,
                 mod_seq: known,
                 mailboxes: waiting.mailboxes.into_iter().collect(),
+                // Another version's trace is no reason to break the stream.
+                filed: filed.flat_map(TraceContext::decode).collect(),
             };
             pages.send(event).await?;
         }
     })
+}
+
+/// The mailboxes of an account that have changed after a mod-sequence.
+async fn changed_since(
+    context: &Context,
+    group: &Group,
+    id: u64,
+    since: u64,
+) -> Result<Vec<u64>, Status> {
+    let read = context.shards.read(group, move |snapshot, space| {
+        let all = mailbox::all(snapshot, space, id)
+            .map_err(broken)?
+            .into_iter();
+        let changed = all.filter(|(_, row)| row.highest_mod_seq > since);
+        Ok(changed.map(|(mailbox, _)| mailbox).collect())
+    });
+    read.await
 }
 
 async fn highest_mod_seq(context: &Context, group: &Group, id: u64) -> Result<u64, Status> {

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use postino_config::ByteSize;
+use postino_client::Channels;
+use postino_config::{AuthConfig, ByteSize, GrpcConfig};
 use postino_proto::admin::v1::admin_client::AdminClient;
 use postino_proto::admin::v1::{AddAccountRequest, AddDomainRequest};
 use postino_proto::mail::v1::segment::Piece;
@@ -38,7 +39,8 @@ pub(crate) struct Node {
 async fn open(config: &StoreConfig, directory: &std::path::Path, endpoint: &str) -> Store {
     let end = tokio::time::Instant::now() + DEADLINE;
     loop {
-        match Store::start(config.clone(), directory, endpoint.to_owned()).await {
+        let channels = Channels::new(GrpcConfig::default());
+        match Store::start(config.clone(), directory, endpoint.to_owned(), channels).await {
             Err(StoreError::Db(_)) if tokio::time::Instant::now() < end => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -64,7 +66,7 @@ impl Node {
             store.cluster().init(0).await.unwrap();
         }
         tokio::time::timeout(DEADLINE, store.ready()).await.unwrap();
-        let server = Server::builder().add_routes(store.routes());
+        let server = Server::builder().add_routes(store.routes(&AuthConfig::default(), 16 << 20));
         let serving = tokio::spawn(async move {
             server
                 .serve_with_incoming(TcpListenerStream::new(listener))

@@ -9,7 +9,7 @@ use postino_imap::command::AppendHead;
 use postino_imap::response::{self, ResponseCode};
 use postino_imap::state::permit_append;
 use postino_imap::{AppendSize, Event, Expunges, SyntaxError, Tag, Waits};
-use postino_message::{Limits, Scanner, deliver};
+use postino_message::{Limits, Scanner, keep};
 use postino_proto::convert;
 use postino_proto::store::v1::{AppendBegin, AppendFinish, AppendResponse};
 use postino_types::{MailboxName, Uid, UidValidity};
@@ -76,14 +76,11 @@ async fn receive(
     if let Some(error) = broken {
         return Err(Failure::Bad(error.to_string().into()));
     }
-    let mut structure = scanner.finish();
+    let structure = scanner.finish();
     if structure.content.has_nul() {
         // A literal consists of CHAR8 (RFC 3501 section 9).
         return Err(Failure::bad("the message holds NUL"));
     }
-    // The message is kept as it came: nothing was delivered here.
-    structure.return_paths.clear();
-    structure.return_path_lines = 0;
     let date = head.internal_date.map_or_else(now, |date| {
         (date.unix().saturating_mul(1000), date.offset_minutes())
     });
@@ -92,7 +89,7 @@ async fn receive(
         keywords: convert::keywords(&head.flags),
         internal_date_ms: date.0,
         internal_date_offset: date.1,
-        email: Some(deliver(&structure, b"", b"").into()),
+        email: Some(keep(structure).into()),
     };
     let appended = upload.finish(finish).await.map_err(try_create)?;
     read_back(session, target).await?;

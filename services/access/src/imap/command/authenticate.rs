@@ -3,7 +3,7 @@
 
 use postino_imap::Event;
 use postino_imap::response::{self, ResponseCode};
-use postino_imap::sasl::{Plain, PlainError};
+use postino_imap::sasl::{self, PlainError};
 use postino_types::Secret;
 
 use super::login;
@@ -23,25 +23,23 @@ pub(in crate::imap) async fn run(
     }
     login::check_privacy(session)?;
     let plain = match initial {
-        Some(initial) => Plain::decode(initial.expose().as_bytes()),
+        Some(initial) => sasl::plain(initial.expose().as_bytes()),
         None => {
             response::put_continuation(session.link.out(), "");
-            Plain::decode(&line(session).await?)
+            sasl::plain(&line(session).await?)
         }
     };
     let plain = plain.map_err(|error| match error {
         PlainError::Cancelled => Failure::bad("cancelled"),
         PlainError::Malformed => Failure::bad("this is no PLAIN response"),
     })?;
-    let acts_as_another =
-        !plain.authorization.is_empty() && plain.authorization != plain.authentication;
-    if acts_as_another {
-        return Err(Failure::no(
+    let user = plain.user().map_err(|_| {
+        Failure::no(
             ResponseCode::AuthorizationFailed,
             "nobody may act for another",
-        ));
-    }
-    login::authenticated(session, &plain.authentication, &plain.password).await
+        )
+    })?;
+    login::authenticated(session, user, &plain.password).await
 }
 
 async fn line(session: &mut Session) -> Result<bytes::Bytes, Failure> {

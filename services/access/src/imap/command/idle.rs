@@ -3,7 +3,7 @@
 use postino_imap::response::{self, Condition};
 use postino_imap::{Event, Expunges};
 use tokio::time::{Instant, sleep_until};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::imap::failure::{Done, Failure, Outcome};
 use crate::imap::notify;
@@ -38,9 +38,8 @@ pub(in crate::imap) async fn run(session: &mut Session) -> Outcome {
             }
             Woken::Event(_) => return Err(Failure::bad("DONE was expected")),
             Woken::Changed => {
-                tell(session)
-                    .instrument(tracing::info_span!("imap.notify"))
-                    .await?;
+                let span = notify_span(session);
+                tell(session).instrument(span).await?;
             }
             Woken::KeepAlive => {
                 response::put_untagged(session.link.out(), Condition::Ok, None, "still here");
@@ -79,6 +78,17 @@ async fn changed(stage: &mut Stage) {
         Stage::Selected(user, selected) => user.watch.beyond(selected.heard).await,
         _ => std::future::pending().await,
     }
+}
+
+/// A span of its own for each push: it may tell of many letters, and is linked to the trace of
+/// each that is known.
+fn notify_span(session: &Session) -> Span {
+    let span = tracing::info_span!("imap.notify", postino.account = tracing::field::Empty,);
+    if let Stage::Selected(user, selected) = &session.stage {
+        span.record("postino.account", user.store.id().get());
+        user.watch.link_letters(selected.heard, &span);
+    }
+    span
 }
 
 async fn tell(session: &mut Session) -> Result<(), Failure> {

@@ -141,6 +141,16 @@ impl Spool for Node {
         Err(Status::invalid_argument("no finish"))
     }
 
+    async fn resolve_accept(
+        &self,
+        request: Request<ResolveAcceptRequest>,
+    ) -> Answer<ResolveAcceptResponse> {
+        let id = request.into_inner().queue_id;
+        let is_here = self.letters().iter().any(|letter| letter.queue_id == id);
+        let accepted = is_here.then(AcceptResponse::default);
+        Ok(Response::new(ResolveAcceptResponse { accepted }))
+    }
+
     async fn settle(&self, _: Request<SettleRequest>) -> Answer<SettleResponse> {
         missing()
     }

@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Version};
 use bytes::Bytes;
-use postino_config::{Argon2Params, AuthConfig};
+use postino_config::{Argon2Params, AuthConfig, ByteSize};
+use postino_proto::admin::v1::CredentialCost;
 use postino_proto::store::v1::Credential;
 use postino_types::Secret;
 
@@ -45,6 +46,20 @@ impl Params {
         Self {
             argon2: config.argon2.clone(),
             scram_iterations: iterations.filter(|_| config.scram),
+        }
+    }
+}
+
+impl From<CredentialCost> for Params {
+    /// As a running system is set.
+    fn from(cost: CredentialCost) -> Self {
+        Self {
+            argon2: Argon2Params {
+                memory: ByteSize::bytes(cost.argon2_memory),
+                passes: cost.argon2_passes,
+                lanes: cost.argon2_lanes,
+            },
+            scram_iterations: NonZeroU32::new(cost.scram_iterations),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Credentials: made from a password, and checked (DESIGN, "Credentials").
+//! Credentials: made from a password, and checked (services/ARCHITECTURE.md, "Credentials").
 //!
 //! A record holds an argon2id hash and, unless switched off, SCRAM-SHA-256 keys; never the
 //! password. It is checked where the client is, with bounded concurrency and memory.

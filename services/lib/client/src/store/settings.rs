@@ -1,6 +1,6 @@
 //! Settings of the store's client.
 
-use postino_config::{ByteSize, Duration};
+use postino_config::{ByteSize, Duration, SettingError};
 use serde::{Deserialize, Serialize};
 
 /// Section `[store_client]`: how services talk to the store.
@@ -24,7 +24,7 @@ pub struct StoreClientConfig {
     pub replay_limit: ByteSize,
     /// How old the knowledge of shards and leaders may get.
     pub topology_refresh: Duration,
-    /// How long an answer of the directory is used; more than 1s breaks a promise of the design.
+    /// How long an answer of the directory is used; 1s at most.
     pub directory_ttl: Duration,
     /// Answers of the directory that are kept at most.
     pub directory_entries: u64,
@@ -44,5 +44,36 @@ impl Default for StoreClientConfig {
             directory_ttl: Duration::millis(900),
             directory_entries: 100_000,
         }
+    }
+}
+
+impl StoreClientConfig {
+    /// Checks what the types cannot.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let zero = Duration::default();
+        let rules = [
+            (self.attempt_timeout > zero, "attempt_timeout must not be 0"),
+            (
+                self.attempt_timeout <= self.call_timeout,
+                "attempt_timeout must be at most call_timeout",
+            ),
+            (self.upload_timeout > zero, "upload_timeout must not be 0"),
+            (self.read_timeout > zero, "read_timeout must not be 0"),
+            // The store gives a sign of life every 2 s.
+            (
+                self.watch_timeout > Duration::secs(2),
+                "watch_timeout must exceed 2s",
+            ),
+            (
+                self.topology_refresh > zero,
+                "topology_refresh must not be 0",
+            ),
+            // Every process may use what the directory said for 1 s at most.
+            (
+                self.directory_ttl <= Duration::secs(1),
+                "directory_ttl must be at most 1s",
+            ),
+        ];
+        postino_config::check("store_client", &rules)
     }
 }

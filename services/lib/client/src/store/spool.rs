@@ -7,8 +7,8 @@ use postino_proto::store::v1::{
     AcquireLeaseRequest, AcquireLeaseResponse, BodyChunk, FollowEvent, FollowRequest,
     GetLetterRequest, Letter, ListDueRequest, ListDueResponse, ListLettersRequest,
     ListLettersResponse, ReadLetterBodyRequest, ReleaseLeaseRequest, ReleaseLeaseResponse,
-    RenewLeaseRequest, RenewLeaseResponse, RetryNowRequest, RetryNowResponse, SettleRequest,
-    SettleResponse,
+    RenewLeaseRequest, RenewLeaseResponse, ResolveAcceptRequest, ResolveAcceptResponse,
+    RetryNowRequest, RetryNowResponse, SettleRequest, SettleResponse,
 };
 use postino_types::{QueueId, ShardId};
 
@@ -18,6 +18,9 @@ use crate::upload::{AcceptUpload, Upload};
 use crate::{CallError, Items};
 
 unary! { SpoolClient:
+    /// Whether a letter was accepted; if not, it cannot be any more under this id.
+    resolve_accept(ResolveAcceptRequest) -> ResolveAcceptResponse, Always,
+        |r| shard_of(&r.queue_id);
     /// Records outcomes, all in one commit; repeatable, since recording them twice changes nothing.
     settle(SettleRequest) -> SettleResponse, Always, |r| Ok(ShardId::new(r.shard));
     /// A page of letters that are due.

@@ -194,7 +194,13 @@ async fn a_silent_stream_ends_with_an_error() {
         account: 9,
         shard: 1,
     });
-    let mut events = client.watch(WatchRequest { account }).await.expect("open");
+    let mut events = client
+        .watch(WatchRequest {
+            account,
+            since: None,
+        })
+        .await
+        .expect("open");
     assert_eq!(
         events
             .next()

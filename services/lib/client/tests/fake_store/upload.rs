@@ -94,14 +94,15 @@ async fn a_lost_answer_to_a_large_letter_is_looked_up() {
     let client = client(&[&node.start().await]);
     let lost = || Act::ReadThenRefuse(Fault::new(FaultKind::Unknown, "lost").into());
     node.script("accept", [lost(), lost()]);
-    accept(&client, 300_000).await.expect("it is in the spool");
-    // Once before the stream, to find the leader, and once after it.
-    node.script(
-        "get_letter",
-        vec![Act::Refuse(Status::not_found("no letter")); 2],
-    );
-    let error = accept(&client, 300_000).await.expect_err("nobody knows");
-    assert!(matches!(error, UploadError::Unknown(_)), "{error:?}");
+    node.has_accepted(true);
+    // Asked until somebody answers.
+    let busy = || Act::Refuse(Fault::not_leader(None).into());
+    node.script("resolve_accept", [busy(), busy()]);
+    accept(&client, 300_000).await.expect("it was accepted");
+    // What was not accepted never will be, so that it may go elsewhere.
+    node.has_accepted(false);
+    let error = accept(&client, 300_000).await.expect_err("given up");
+    assert!(matches!(error, UploadError::NotAccepted(_)), "{error:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The `message/delivery-status` part (RFC 3464 section 2).
 
+use std::net::IpAddr;
+
 use postino_types::EmailAddress;
 
 use super::{Action, RecipientReport, Report, printable};
@@ -42,16 +44,31 @@ fn write_recipient(recipient: &RecipientReport<'_>, out: &mut Vec<u8>) {
     field("Action", action, out);
     field("Status", &recipient.status.to_string(), out);
     if let Some(mta) = recipient.remote_mta {
-        field("Remote-MTA", &format!("dns; {mta}"), out);
+        field("Remote-MTA", &format!("dns; {}", mta_name(mta)), out);
     }
     if let Some(diagnostic) = recipient.diagnostic {
-        field("Diagnostic-Code", &format!("smtp; {diagnostic}"), out);
+        // RFC 3464 section 2.3.6: `smtp` is for replies of a server; our own words have our own type.
+        let kind = match recipient.remote_mta {
+            Some(_) => "smtp",
+            None => "X-Postino",
+        };
+        field("Diagnostic-Code", &format!("{kind}; {diagnostic}"), out);
     }
     if let Some(time) = recipient.last_attempt {
         field("Last-Attempt-Date", &date(time), out);
     }
     if let Action::Delayed { will_retry_until } = recipient.action {
         field("Will-Retry-Until", &date(will_retry_until), out);
+    }
+}
+
+/// The name of a host, an address as the literal that RFC 5321 section 4.1.3 has
+/// (RFC 3464 section 2.1.2).
+pub(super) fn mta_name(name: &str) -> String {
+    match name.parse() {
+        Ok(IpAddr::V4(address)) => format!("[{address}]"),
+        Ok(IpAddr::V6(address)) => format!("[IPv6:{address}]"),
+        Err(_) => name.to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@
 
 mod fields;
 mod original;
-mod quoted_printable;
+pub(crate) mod quoted_printable;
 mod text;
 
 use postino_types::{Domain, EmailAddress, EnhancedStatus};
@@ -50,9 +50,9 @@ pub struct RecipientReport<'a> {
     pub action: Action,
     /// Why.
     pub status: EnhancedStatus,
-    /// The host that said so, if it was another one.
+    /// The host that said so, by name or address; `None` if no server said anything.
     pub remote_mta: Option<&'a str>,
-    /// Its SMTP reply, or what we know instead, on one line.
+    /// Its SMTP reply, or without one what we know, on one line.
     pub diagnostic: Option<&'a str>,
     /// When it was tried for the last time.
     pub last_attempt: Option<i64>,

@@ -4,7 +4,7 @@
 const MAX_LINE: usize = 76;
 
 /// Appends text, encoded; CRLF is a line end, other control characters but tab are content.
-pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text;
     let mut column = 0;
     while let Some((&octet, tail)) = rest.split_first() {

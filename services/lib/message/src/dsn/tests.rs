@@ -129,6 +129,51 @@ fn python_reads_a_failure() {
 }
 
 #[test]
+fn only_what_a_server_said_is_called_smtp() {
+    let (to, host) = (
+        address("a@example.org"),
+        "mx.example.org".parse().expect("valid"),
+    );
+    for (remote_mta, fields, text) in [
+        (
+            Some("mx.example.com"),
+            "Remote-MTA: dns; mx.example.com\r\nDiagnostic-Code: smtp; words\r\n",
+            "4.4.1, said by mx.example.com: words",
+        ),
+        (
+            Some("127.0.0.1"),
+            "Remote-MTA: dns; [127.0.0.1]\r\nDiagnostic-Code: smtp; words\r\n",
+            "4.4.1, said by [127.0.0.1]: words",
+        ),
+        (
+            Some("2001:db8::1"),
+            "Remote-MTA: dns; [IPv6:2001:db8::1]\r\nDiagnostic-Code: smtp; words\r\n",
+            "4.4.1, said by [IPv6:2001:db8::1]:",
+        ),
+        (
+            None,
+            "Status: 4.4.1\r\nDiagnostic-Code: X-Postino; words\r\n",
+            "<a@example.org>: 4.4.1: words",
+        ),
+    ] {
+        let recipients = [RecipientReport {
+            original: None,
+            address: &to,
+            action: Action::Failed,
+            status: EnhancedStatus::temporary(4, 1),
+            remote_mta,
+            diagnostic: Some("words"),
+            last_attempt: None,
+        }];
+        let letter = compose(&report(&to, &host, &recipients, Original::Header(b"")));
+        let letter = String::from_utf8(letter).expect("ASCII");
+        for expected in [fields, text] {
+            assert!(letter.contains(expected), "{expected:?} is not in {letter}");
+        }
+    }
+}
+
+#[test]
 fn python_reads_a_delay_of_an_eight_bit_letter() {
     let (to, host) = (
         address("a@example.org"),

@@ -1,5 +1,6 @@
 //! The part that a person reads.
 
+use super::fields::mta_name;
 use super::{Action, RecipientReport, Report, printable};
 use crate::date::{DateTime, format_date};
 
@@ -56,7 +57,7 @@ impl Text {
     fn recipient(&mut self, recipient: &RecipientReport<'_>) {
         let mut about = format!("<{}>: {}", recipient.address, recipient.status);
         if let Some(mta) = recipient.remote_mta {
-            about += &format!(", said by {mta}");
+            about += &format!(", said by {}", mta_name(mta));
         }
         if let Some(diagnostic) = recipient.diagnostic {
             about += &format!(

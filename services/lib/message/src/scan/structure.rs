@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::content::PartFields;
 use crate::envelope::EnvelopeFields;
-use crate::{ByteRange, Fields, fields};
+use crate::{ByteRange, Fields, fields, message_ids};
 
 /// What octets a letter is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -144,5 +144,11 @@ impl Structure {
     /// The fields of its header, as far as it was kept.
     pub fn fields(&self) -> Fields<'_> {
         fields(&self.header)
+    }
+
+    /// The id in its `Message-ID`, with angle brackets; `None` if it has none.
+    pub fn message_id(&self) -> Option<String> {
+        let field = self.fields().find(|field| field.is("Message-ID"))?;
+        message_ids(&field.unfolded(), 1).pop()
     }
 }

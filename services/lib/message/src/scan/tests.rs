@@ -47,6 +47,15 @@ fn a_plain_letter() {
 }
 
 #[test]
+fn the_message_id_is_found_if_there_is_one() {
+    let id = |letter: &[u8]| scan(letter).message_id();
+    let folded = b"A: b\r\nmessage-id:\r\n <a@b> (c)\r\n\r\nMessage-ID: <x@y>\r\n";
+    assert_eq!(id(folded).as_deref(), Some("<a@b>"));
+    assert_eq!(id(b"Message-ID: none\r\n\r\n"), None);
+    assert_eq!(id(b"A: b\r\n\r\nMessage-ID: <x@y>\r\n"), None);
+}
+
+#[test]
 fn return_paths_are_found_with_their_folds() {
     let structure = scan(
         b"Return-Path: <a>\r\nreturn-path:\r\n\t<b>\r\nA: b\r\n c\r\nReturn-Path: <d>\r\n\r\nReturn-Path: x\r\n",

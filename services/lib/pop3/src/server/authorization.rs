@@ -1,10 +1,12 @@
 //! The AUTHORIZATION state (RFC 1939 section 4, RFC 2595 section 4, RFC 5034).
 
+use postino_types::sasl::Plain;
+
 use super::output::Code;
 use super::{AuthenticateError, MaildropError, Server, State, Step, Tls, begin};
 use crate::command::Command;
 use crate::maildrop::Maildrop;
-use crate::sasl::{self, Credentials};
+use crate::sasl;
 
 /// Where in the AUTHORIZATION state a session is.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl Server {
                 None
             }
             Command::Pass(password) => match user {
-                Some(user) => self.check(Credentials { user, password }),
+                Some(user) => self.check(Plain::new(user, password)),
                 None => self.bad_command("USER comes before PASS"),
             },
             Command::Auth { mechanism, initial } => self.auth(&mechanism, initial),
@@ -120,14 +122,14 @@ impl Server {
 
     fn plain(&mut self, response: &[u8]) -> Option<Step> {
         match sasl::plain(response) {
-            Ok(credentials) => self.check(credentials),
+            Ok(plain) => self.check(plain),
             Err(error) => self.bad_command(&error.to_string()),
         }
     }
 
-    fn check(&mut self, credentials: Credentials) -> Option<Step> {
+    fn check(&mut self, plain: Plain) -> Option<Step> {
         self.state = State::Authorization(Authorization::Authenticating);
-        Some(Step::Authenticate(credentials))
+        Some(Step::Authenticate(plain))
     }
 
     fn stls(&mut self) -> Option<Step> {

@@ -13,9 +13,9 @@ use postino_types::Uid;
 use crate::command::{Command, CommandError};
 use crate::line::{Line, LineReader};
 use crate::maildrop::{Maildrop, Message};
-use crate::sasl::Credentials;
 use authorization::Authorization;
 use output::{Code, Output};
+use postino_types::sasl::Plain;
 use transaction::Transaction;
 pub use transaction::Wanted;
 
@@ -87,7 +87,7 @@ pub enum Step {
     /// gone (RFC 2595 section 4).
     StartTls,
     /// Check these, then call [`Server::authenticated`].
-    Authenticate(Credentials),
+    Authenticate(Plain),
     /// Take the maildrop for this session alone, then call [`Server::opened`].
     OpenMaildrop,
     /// Read a message: its octets go to [`Server::chunk`], their end to [`Server::read`].

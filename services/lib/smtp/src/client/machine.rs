@@ -160,7 +160,7 @@ impl Client {
         }
         let mut transaction = Transaction::new(letter);
         if let Some(reply) = transaction.hopeless(&self.offered) {
-            transaction.refuse_rest(Stage::Mail, reply);
+            transaction.refuse_rest(Stage::Hello, reply);
             self.actions.push_back(Action::Done(transaction.report("")));
             self.actions.push_back(Action::Ready);
             return;

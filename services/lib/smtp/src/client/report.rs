@@ -9,7 +9,8 @@ use crate::ReplyError;
 pub enum Stage {
     /// On connecting.
     Greeting,
-    /// After `EHLO`, `HELO` or `LHLO`.
+    /// After `EHLO`, `HELO` or `LHLO`. A letter is refused at this stage by the client itself, for
+    /// what the server does not offer.
     Hello,
     /// After `STARTTLS`.
     StartTls,

@@ -5,7 +5,7 @@ use postino_types::{EnhancedStatus, Reply};
 use super::capabilities::SizeLimit;
 use super::report::{Outcome, RecipientReport, Report, Stage};
 use super::{Capabilities, Letter};
-use crate::{Internationalized, MailCommand};
+use crate::{BodyKind, Internationalized, MailCommand};
 
 /// Whether the final dot has been written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Transaction {
         }
     }
 
-    /// The refusal that the server's announcement already implies.
+    /// The refusal that the server's announcement already implies; another server may do better.
     pub(super) fn hopeless(&self, offered: &Capabilities) -> Option<Reply> {
         match offered.size {
             Some(SizeLimit::Octets(limit)) if self.letter.size > limit => {
@@ -48,6 +48,11 @@ impl Transaction {
                 let text = "The letter needs SMTPUTF8, which the server does not offer";
                 Some(Reply::new(550, EnhancedStatus::permanent(6, 7), text))
             }
+            _ if self.letter.body == BodyKind::EightBitMime && !offered.eight_bit_mime => {
+                // RFC 6152 section 3: never sent as it is.
+                let text = "The letter has eight-bit data; the server does not offer 8BITMIME";
+                Some(Reply::new(554, EnhancedStatus::permanent(6, 3), text))
+            }
             _ => None,
         }
     }
@@ -56,9 +61,7 @@ impl Transaction {
     pub(super) fn mail(&self, offered: &Capabilities) -> MailCommand {
         let mut mail = MailCommand::new(self.letter.reverse_path.clone());
         mail.size = offered.size.map(|_| self.letter.size);
-        if offered.eight_bit_mime {
-            mail.body = self.letter.body;
-        }
+        mail.body = self.letter.body;
         if offered.smtp_utf8 {
             mail.internationalized = self.letter.internationalized;
         }

@@ -1,9 +1,9 @@
 //! What the machine asks for, and the answers.
 
 use bytes::Bytes;
+use postino_types::sasl::Plain;
 use postino_types::{QueueId, Reply};
 
-use crate::sasl::Credentials;
 use crate::{DataFault, DataSummary, MailCommand, RcptCommand};
 
 /// Tells one pending recipient from another.
@@ -18,7 +18,7 @@ pub enum Action {
     /// Start TLS on the connection, then say [`Event::TlsEstablished`]; if it fails, close.
     StartTls,
     /// Check credentials, then say [`Event::Authenticated`].
-    Authenticate(Credentials),
+    Authenticate(Plain),
     /// A transaction begins: say [`Event::Sender`]. What was known of an earlier one is void.
     CheckSender(MailCommand),
     /// Say [`Event::Recipient`] with this ticket; others may be asked for meanwhile.

@@ -79,7 +79,7 @@ fn a_removed_account_does_not_come_back() {
         rounds += 1;
         assert!(rounds < 50);
     }
-    assert_eq!((bench.emails(), bench.garbage()), (0, 300));
+    assert_eq!((bench.emails(), bench.gone()), (0, 300));
     // Only the mark is left of it.
     assert_eq!(bench.count(Family::Mailbox, bench.space.key().u64(1)), 1);
     assert_eq!(bench.count(Family::Change, bench.space.key().u64(1)), 0);

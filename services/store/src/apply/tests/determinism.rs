@@ -96,7 +96,7 @@ fn a_refused_command_leaves_no_trace_but_its_octets() {
     );
     assert!(matches!(refused, Answer::Refused(_)));
     assert_eq!((bench.mailbox(1, INBOX), bench.account(1)), before);
-    assert_eq!(bench.garbage(), 77);
+    assert_eq!(bench.gone(), 77);
 }
 
 #[test]

@@ -160,4 +160,8 @@ fn node_ids_rise_with_the_log() {
         })
         .collect();
     assert_eq!(ids, [2, 3]);
+    // Who comes where another one was takes its place.
+    let key = rows::node(bench.space, 3);
+    let row: Option<rows::NodeRow> = bench.db.row(Family::Directory, key).unwrap();
+    assert_eq!(row.unwrap().replaces, 2);
 }

@@ -316,7 +316,7 @@ fn copies_share_the_email_and_moves_keep_it() {
     assert_eq!(bench.account(1).unwrap().messages, 5);
     // The first message and its copy share one email: only the second removal frees it.
     bench.done(expunge(vec![]));
-    assert_eq!((bench.emails(), bench.garbage()), (3, 0));
+    assert_eq!((bench.emails(), bench.gone()), (3, 0));
     let rest = Kind::Expunge(ExpungeCommand {
         account: 1,
         mailbox: trash,
@@ -325,7 +325,7 @@ fn copies_share_the_email_and_moves_keep_it() {
         limit: 100,
     });
     bench.done(rest);
-    assert_eq!((bench.emails(), bench.garbage()), (0, 300));
+    assert_eq!((bench.emails(), bench.gone()), (0, 300));
     let account = bench.account(1).unwrap();
     assert_eq!((account.messages, account.octets), (0, 0));
     assert_eq!(
@@ -437,7 +437,7 @@ fn append_files_once_and_keeps_to_the_quota() {
         (row.system_flags, row.date_ms, row.date_offset),
         (16, 5000, -120)
     );
-    assert_eq!(bench.garbage(), 10);
+    assert_eq!(bench.gone(), 10);
     // The quota is 1000 octets.
     let over = bench.apply_with_body(append("v", 600), 10);
     assert!(matches!(over, Answer::Refused(r) if r.kind() == RefusalKind::OverQuota));

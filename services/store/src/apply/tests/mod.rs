@@ -3,7 +3,10 @@
 mod accounts;
 mod determinism;
 mod directory;
+mod holding;
+mod levels;
 mod mailboxes;
+mod placement;
 mod reaping;
 mod settling;
 mod spooling;
@@ -21,10 +24,11 @@ use prost::Message;
 use super::Applier;
 use crate::command;
 use crate::db::{Db, DbSettings, Family, Key, Space, WriteBatch};
+use crate::levels::Levels;
 use crate::model::email::{self, BodyPart};
 use crate::model::mailbox::{self, INBOX, MailboxRow};
 use crate::model::message::{self, MessageRow as Row};
-use crate::model::{Rows, account, last_u32, last_u64};
+use crate::model::{Rows, account, last_u32};
 use crate::notify::Notifier;
 use crate::raft::{BodyRef, CommittedCommand, CommittedEntry, Machine, Progress};
 
@@ -36,6 +40,7 @@ struct Bench {
     _directory: tempfile::TempDir,
     db: Db,
     applier: Applier,
+    notifier: Arc<Notifier>,
     space: Space,
     index: u64,
     now_ms: u64,
@@ -46,8 +51,10 @@ impl Bench {
     fn empty(shard: ShardId) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let db = Db::open(directory.path(), &DbSettings::default()).unwrap();
+        let notifier = Arc::new(Notifier::default());
         Self {
-            applier: Applier::new(db.clone(), Arc::new(Notifier::default())),
+            applier: Applier::new(db.clone(), Arc::clone(&notifier), Levels::up_to(2)),
+            notifier,
             space: db.space(shard).unwrap(),
             db,
             _directory: directory,
@@ -92,7 +99,16 @@ impl Bench {
         }
     }
 
+    /// Applies entries; their bodies lie there already, as the log's append leaves them.
     fn apply_entries(&self, entries: Vec<CommittedEntry>) -> Vec<Answer> {
+        let mut batch = self.db.batch();
+        for command in entries.iter().flat_map(|entry| &entry.commands) {
+            let body = vec![b'x'; usize::try_from(command.body_len).unwrap()];
+            if !body.is_empty() {
+                batch.put(Family::Bodies, command.body.key(self.space), body);
+            }
+        }
+        self.db.write(batch).unwrap();
         let progress = Progress::new(self.space, Vec::new());
         let answers = self
             .applier
@@ -155,13 +171,13 @@ impl Bench {
         rows.into_iter().map(read).collect()
     }
 
-    /// Octets that nothing refers to.
-    fn garbage(&self) -> u64 {
-        let range = email::garbage_all(self.space);
-        let rows = Rows::page(&self.db, Family::Email, &range, usize::MAX).unwrap();
-        rows.iter()
-            .map(|(_, length)| last_u64(length).unwrap())
-            .sum()
+    /// Octets of bodies that came and went.
+    fn gone(&self) -> u64 {
+        let entries = self.log.iter().flat_map(|entry| &entry.commands);
+        let came: u64 = entries.map(|command| command.body_len).sum();
+        let range = crate::model::Range::prefix(self.space.key());
+        let rows = Rows::page(&self.db, Family::Bodies, &range, usize::MAX).unwrap();
+        came - rows.iter().map(|(_, body)| body.len() as u64).sum::<u64>()
     }
 
     fn emails(&self) -> usize {

@@ -38,6 +38,43 @@ fn marks_go_by_age_and_not_before() {
 }
 
 #[test]
+fn a_letter_older_than_the_marks_of_filing_is_refused_and_not_filed_twice() {
+    let mut bench = Bench::new();
+    let deliver = |millis: u64| {
+        let letter = accept_command(1, &[(0, 1)], 1);
+        Kind::Deliver(DeliverCommand {
+            queue_id: QueueId::mint(SHARD, START_MS + millis, 1)
+                .unwrap()
+                .to_string(),
+            targets: letter.local,
+            email: letter.email,
+            email_size: letter.email_size,
+            body: letter.body,
+            ..DeliverCommand::default()
+        })
+    };
+    for millis in 0..3 {
+        bench.apply_with_body(deliver(millis), 100);
+    }
+    // One row at a time: what is not removed yet answers still, and nothing is filed meanwhile.
+    bench.done(Kind::Reap(ReapCommand {
+        filed_before_ms: START_MS + 2,
+        limit: 1,
+        ..ReapCommand::default()
+    }));
+    let refused = bench.apply_with_body(deliver(0), 100);
+    let Answer::Refused(refused) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(refused.kind(), RefusalKind::FailedPrecondition);
+    for remembered in [1, 2] {
+        let answer = bench.apply_with_body(deliver(remembered), 100);
+        assert!(matches!(answer, Answer::Delivered(_)), "{answer:?}");
+    }
+    assert_eq!(bench.messages(1, INBOX).len(), 3);
+}
+
+#[test]
 fn a_letter_is_known_for_as_long_as_it_is_here() {
     let mut bench = Bench::new();
     bench.apply_with_body(accept(1, &[], 1), 100);
@@ -51,7 +88,7 @@ fn a_letter_is_known_for_as_long_as_it_is_here() {
         bench.count(Family::Spool, spool::due_at(bench.space, START_MS)),
         1
     );
-    assert_eq!(bench.garbage(), 100);
+    assert_eq!(bench.gone(), 100);
 }
 
 #[test]

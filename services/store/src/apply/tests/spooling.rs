@@ -29,7 +29,7 @@ fn a_letter_for_this_shard_is_filed_in_the_same_commit() {
         bench.messages(1, INBOX)[0].1.email,
         bench.messages(2, INBOX)[0].1.email
     );
-    assert_eq!((bench.emails(), bench.garbage()), (1, 0));
+    assert_eq!((bench.emails(), bench.gone()), (1, 0));
 }
 
 #[test]
@@ -39,8 +39,35 @@ fn a_repeated_accept_answers_as_the_first_and_files_nothing() {
     let again = accepted(bench.apply_with_body(accept(1, &[(0, 1)], 1), 100));
     assert_eq!(first, again);
     assert_eq!(bench.messages(1, INBOX).len(), 1);
-    // The octets that came again are garbage.
-    assert_eq!(bench.garbage(), 100);
+    // The octets that came again are gone.
+    assert_eq!(bench.gone(), 100);
+}
+
+fn resolve(number: u64) -> Kind {
+    Kind::ResolveAccept(ResolveAcceptCommand {
+        queue_id: id(number).to_string(),
+    })
+}
+
+#[test]
+fn an_accept_that_nobody_heard_of_is_known_or_given_up_for_good() {
+    let mut bench = Bench::new();
+    let filed = accepted(bench.apply_with_body(accept(1, &[(0, 1)], 1), 100));
+    assert_eq!(accepted(bench.apply(resolve(1))), filed);
+    let spooled = accepted(bench.apply_with_body(accept(2, &[], 1), 100));
+    assert_eq!(accepted(bench.apply(resolve(2))), spooled);
+
+    // Never accepted: told so, and a late Accept is refused, as often as it comes.
+    for _ in 0..2 {
+        assert!(matches!(bench.apply(resolve(3)), Answer::Done(_)));
+        let late = bench.apply_with_body(accept(3, &[(0, 1)], 1), 100);
+        let Answer::Refused(refused) = late else {
+            panic!("{late:?}");
+        };
+        assert_eq!(refused.kind(), RefusalKind::FailedPrecondition);
+    }
+    assert_eq!(bench.messages(1, INBOX).len(), 1);
+    assert_eq!(letter(&bench, 3), None);
 }
 
 #[test]
@@ -78,6 +105,7 @@ fn deliver_files_once_per_recipient_even_after_expunge() {
             email: letter.email,
             email_size: letter.email_size,
             body: letter.body,
+            ..DeliverCommand::default()
         })
     };
     let statuses = |answer| match answer {
@@ -100,11 +128,38 @@ fn deliver_files_once_per_recipient_even_after_expunge() {
         ignore_deleted_flag: true,
         limit: 10,
     }));
-    assert_eq!(bench.garbage(), 100);
+    assert_eq!(bench.gone(), 100);
     let answer = bench.apply_with_body(deliver(&[(0, 1)]), 100);
     assert_eq!(statuses(answer), [DeliverStatus::Duplicate]);
     assert_eq!(bench.messages(1, INBOX).len(), 0);
-    assert_eq!((bench.emails(), bench.garbage()), (0, 200));
+    assert_eq!((bench.emails(), bench.gone()), (0, 200));
+}
+
+#[test]
+fn who_watches_hears_of_the_trace_of_each_letter_once_however_it_was_filed() {
+    let mut bench = Bench::new();
+    let follower = bench.notifier.follow_account(SHARD, 1);
+    let accept = Kind::Accept(AcceptCommand {
+        trace: "accepted".into(),
+        ..accept_command(1, &[(0, 1), (1, 2)], 2)
+    });
+    let letter = accept_command(7, &[(0, 1)], 1);
+    let deliver = Kind::Deliver(DeliverCommand {
+        queue_id: letter.queue_id,
+        targets: letter.local,
+        email: letter.email,
+        email_size: letter.email_size,
+        body: letter.body,
+        trace: "delivered".into(),
+    });
+    for kind in [&accept, &deliver, &accept, &deliver] {
+        bench.apply_with_body(kind.clone(), 100);
+    }
+    assert_eq!(follower.take().filed, ["accepted", "delivered"]);
+    // A letter without a trace is told of as well, only not its trace.
+    bench.apply_with_body(super::accept(2, &[(0, 1)], 1), 100);
+    let waiting = follower.take();
+    assert_eq!((waiting.filed.len(), waiting.mailboxes.len()), (0, 1));
 }
 
 #[test]
@@ -121,6 +176,7 @@ fn deliver_shares_the_octets_of_a_letter_in_the_spool() {
             spooled_queue_id: letter.queue_id,
             ..BodySource::default()
         }),
+        ..DeliverCommand::default()
     });
     bench.done(deliver);
     let spooled = super::spooling::letter(&bench, 1).unwrap();
@@ -156,7 +212,7 @@ fn an_upload_is_taken_whole_and_in_order() {
     bench.apply_with_body(chunk("u", 1), 50);
     bench.apply_with_body(chunk("u", 0), 60);
     bench.apply_with_body(chunk("u", 1), 50);
-    assert_eq!(bench.garbage(), 50);
+    assert_eq!(bench.gone(), 50);
     assert!(accepted(bench.apply_with_body(accept_upload(1, 2, 110), 10)).filed);
     let row = email::find(&bench.db, bench.space, bench.messages(1, INBOX)[0].1.email);
     let part = |part: &BodyPart| (part.index, part.length);
@@ -178,7 +234,7 @@ fn an_upload_is_taken_whole_and_in_order() {
         ignore_deleted_flag: true,
         limit: 10,
     }));
-    assert_eq!(bench.garbage(), 50 + 10 + 60 + 50);
+    assert_eq!(bench.gone(), 50 + 10 + 60 + 50);
 }
 
 #[test]
@@ -199,7 +255,7 @@ fn an_upload_that_lost_a_chunk_or_was_reaped_is_refused() {
     }));
     assert_eq!(lost(&mut bench), RefusalKind::UploadLost);
     // Chunks, and the octets of both refused commands.
-    assert_eq!(bench.garbage(), 50 + 60 + 10 + 10);
+    assert_eq!(bench.gone(), 50 + 60 + 10 + 10);
     assert_eq!(bench.messages(1, INBOX).len(), 0);
 }
 

@@ -81,6 +81,10 @@ fn entries_on_the_wire_are_golden() {
     assert_eq!(entry_in(message).unwrap(), whole);
 
     let gone = batch(Body::Gone(4));
+    let stored = b"\x01\x08\x02\x10\xac\x02\x22\x1c\x08\x80\xd0\x95\xff\xbc\x31\
+                   \x12\x0b\x0a\x07deliver\x20\x04\x12\x06\x0a\x04flag";
+    assert_eq!(row(&gone), stored);
+    assert_eq!(rows::decode_entry(stored).unwrap(), gone);
     let message = entry_out(&gone, To::Peer).unwrap();
     assert_eq!(entry_in(message).unwrap(), gone);
 }

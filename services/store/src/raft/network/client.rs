@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use openraft::base::{BoxFuture, BoxStream};
@@ -19,23 +20,27 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::link::{Link, LinkError, Receipt};
+use super::snapshot::{self, Shipment};
 use super::{Network, message};
-use crate::raft::apply::NoSnapshot;
 use crate::raft::codec::CodecError;
+use crate::raft::retention::Retention;
+use crate::raft::snapshot::ShardSnapshot;
 use crate::raft::types::{CommittedLeaderId, Config, LogId, Vote};
 
 type Kind = proto::message::Kind;
 
+/// Entries behind the last committed one from which on a peer counts as catching up.
+const FAR_BEHIND: u64 = 256;
+
+/// How long an append may be without an answer. A peer that lives, and whose disk does not, must
+/// not keep this node's log from being purged.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// Makes the clients of one shard.
 pub(crate) struct Factory {
-    network: Arc<Network>,
-    shard: ShardId,
-}
-
-impl Factory {
-    pub(crate) fn new(network: Arc<Network>, shard: ShardId) -> Self {
-        Self { network, shard }
-    }
+    pub(crate) network: Arc<Network>,
+    pub(crate) shard: ShardId,
+    pub(crate) retention: Arc<Retention>,
 }
 
 impl RaftNetworkFactory<Config> for Factory {
@@ -45,7 +50,8 @@ impl RaftNetworkFactory<Config> for Factory {
         Client {
             link: self.network.link(NodeId::new(target), &node.addr),
             shard: self.shard,
-            messages_in_flight: self.network.settings.messages_in_flight,
+            network: Arc::clone(&self.network),
+            retention: Arc::clone(&self.retention),
         }
     }
 }
@@ -54,7 +60,8 @@ impl RaftNetworkFactory<Config> for Factory {
 pub(crate) struct Client {
     link: Arc<Link>,
     shard: ShardId,
-    messages_in_flight: usize,
+    network: Arc<Network>,
+    retention: Arc<Retention>,
 }
 
 /// An append that was sent, and what openraft wants to know when it is answered.
@@ -79,8 +86,17 @@ impl Client {
     }
 }
 
-/// Sends one append, once the peer's budget has room for its entries.
+/// Whether the entries of a request are old news: the peer is far behind.
+fn is_catching_up(request: &AppendEntriesRequest<Config>) -> bool {
+    let last = request.entries.last().map(|entry| entry.log_id.index);
+    let committed = request.leader_commit.map_or(0, |id| id.index);
+    last.is_some_and(|last| last + FAR_BEHIND < committed)
+}
+
+/// Sends one append, once the peer's budget has room for its entries; to one that is far behind at
+/// the pace of snapshots.
 async fn send_append(
+    network: &Network,
     link: &Link,
     shard: ShardId,
     request: AppendEntriesRequest<Config>,
@@ -88,10 +104,14 @@ async fn send_append(
     let previous = request.prev_log_id;
     let last = request.entries.last().map_or(previous, |e| Some(e.log_id));
     let append = message::append_out(&request).map_err(codec_error)?;
+    let size = append.encoded_len();
+    if is_catching_up(&request) {
+        network.pacer.pass(size).await;
+    }
     let budget = if append.entries.is_empty() {
         None
     } else {
-        link.reserve(append.encoded_len()).await
+        link.reserve(size).await
     };
     let receipt = link
         .send(shard, Kind::Append(append))
@@ -105,9 +125,17 @@ async fn send_append(
     })
 }
 
-async fn append_answer(sent: Sent) -> Result<StreamAppendResult<Config>, RPCError<Config>> {
-    match refusal(sent.receipt.answer().await.map_err(link_error)?)? {
+async fn append_answer(
+    network: &Network,
+    peer: NodeId,
+    sent: Sent,
+) -> Result<StreamAppendResult<Config>, RPCError<Config>> {
+    let answer = timeout(SILENCE, sent.receipt.answer()).await;
+    let silent =
+        |_| RPCError::Network(NetworkError::from_string("the peer's disk does not answer"));
+    match refusal(answer.map_err(silent)?.map_err(link_error)?)? {
         Kind::Appended(response) => {
+            network.heard_of_disk(peer, response.disk_full);
             let response = message::appended_in(response).map_err(codec_error)?;
             Ok(response.into_stream_result(sent.previous, sent.last))
         }
@@ -116,7 +144,7 @@ async fn append_answer(sent: Sent) -> Result<StreamAppendResult<Config>, RPCErro
 }
 
 impl RaftNetworkV2<Config> for Client {
-    type SnapshotData = NoSnapshot;
+    type SnapshotData = ShardSnapshot;
 
     async fn append_entries(
         &mut self,
@@ -125,14 +153,18 @@ impl RaftNetworkV2<Config> for Client {
     ) -> Result<AppendEntriesResponse<Config>, RPCError<Config>> {
         let append = message::append_out(&request).map_err(codec_error)?;
         match self.ask(Kind::Append(append), &option).await? {
-            Kind::Appended(response) => message::appended_in(response).map_err(codec_error),
+            Kind::Appended(response) => {
+                self.network
+                    .heard_of_disk(self.link.peer(), response.disk_full);
+                message::appended_in(response).map_err(codec_error)
+            }
             _ => Err(unexpected()),
         }
     }
 
-    /// Pipelined: further appends leave while earlier ones have no answer. No
-    /// deadline of its own: a peer whose disk is slow must not be sent everything
-    /// again, and a peer that is gone breaks the link.
+    /// Pipelined: further appends leave while earlier ones have no answer. The deadline
+    /// is long: a peer whose disk is slow must not be sent everything again, and a peer
+    /// that is gone breaks the link.
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
@@ -148,13 +180,19 @@ impl RaftNetworkV2<Config> for Client {
         S: Stream<Item = AppendEntriesRequest<Config>> + OptionalSend + Unpin + 'static,
     {
         let (link, shard) = (Arc::clone(&self.link), self.shard);
+        let (network, peer) = (Arc::clone(&self.network), self.link.peer());
+        let pacing = Arc::clone(&network);
+        let in_flight = self.network.settings.messages_in_flight;
         let answers = input
             .then(move |request| {
-                let link = Arc::clone(&link);
-                async move { send_append(&link, shard, request).await }
+                let (pacing, link) = (Arc::clone(&pacing), Arc::clone(&link));
+                async move { send_append(&pacing, &link, shard, request).await }
             })
-            .map(|sent| async move { append_answer(sent?).await })
-            .buffered(self.messages_in_flight);
+            .map(move |sent| {
+                let network = Arc::clone(&network);
+                async move { append_answer(&network, peer, sent?).await }
+            })
+            .buffered(in_flight);
         let answers: BoxStream<'s, _> = Box::pin(answers);
         Box::pin(async move { Ok(answers) })
     }
@@ -183,18 +221,35 @@ impl RaftNetworkV2<Config> for Client {
         }
     }
 
-    /// Never asked for while the whole log is kept; see [`NoSnapshot`].
+    /// No deadline: it may be large. A peer that is gone breaks its connection.
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: Snapshot<CommittedLeaderId, u64, BasicNode, NoSnapshot>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: Snapshot<CommittedLeaderId, u64, BasicNode, ShardSnapshot>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Config>, StreamingError<Config>> {
-        let reason = "this version sends no snapshots";
-        Err(StreamingError::Unreachable(Unreachable::from_string(
-            reason,
-        )))
+        let ShardSnapshot::State(db) = snapshot.snapshot else {
+            return Err(Unreachable::from_string("there is no snapshot to send").into());
+        };
+        let shipment = Shipment {
+            db,
+            shard: self.shard,
+            vote,
+            retention: Arc::clone(&self.retention),
+        };
+        let sent = snapshot::send(&self.network, &self.link, shipment);
+        tokio::select! {
+            closed = cancel => Err(closed.into()),
+            sent = sent => match sent {
+                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Err(status) => {
+                    let (peer, reason) = (self.link.peer(), status.message());
+                    tracing::info!(shard = %self.shard, %peer, reason, "a snapshot did not arrive");
+                    Err(Unreachable::new(&status).into())
+                }
+            },
+        }
     }
 
     async fn transfer_leader(

@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postino_proto::raft::v1 as proto;
-use postino_proto::raft::v1::raft_client::RaftClient;
 use postino_types::{NodeId, ShardId};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
-use tonic::transport::Endpoint;
 
+use super::Network;
 use super::frame::frames;
-use super::{FRAME_LIMIT, Network, PROTOCOL};
+use crate::raft::address::AddressBook;
 use crate::raft::settings::RaftSettings;
 
 /// Messages that may wait for the transport.
@@ -65,6 +64,16 @@ impl Link {
             budget_bytes,
             woken: Notify::new(),
         }
+    }
+
+    /// The peer.
+    pub(super) fn peer(&self) -> NodeId {
+        self.peer
+    }
+
+    /// Where the peer is, as far as this node knows.
+    pub(super) fn endpoint(&self, addresses: &AddressBook) -> String {
+        addresses.resolve(self.peer, &lock(&self.recorded))
     }
 
     /// Takes down where the membership says the peer is.
@@ -175,36 +184,12 @@ pub(super) async fn keep_up(network: Arc<Network>, link: Arc<Link>) {
 }
 
 async fn serve(network: &Network, link: &Link) -> Result<(), tonic::Status> {
-    let recorded = lock(&link.recorded).clone();
-    let endpoint = network.addresses.resolve(link.peer, &recorded);
-    let settings = &network.settings;
-    let unavailable =
-        |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
-    let channel = Endpoint::from_shared(endpoint)
-        .map_err(unavailable)?
-        .connect_timeout(settings.connect_timeout)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(settings.keep_alive)
-        .keep_alive_timeout(settings.keep_alive)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(8 << 20)
-        .connect()
-        .await
-        .map_err(unavailable)?;
-    let mut client = RaftClient::new(channel)
-        .max_decoding_message_size(FRAME_LIMIT)
-        .max_encoding_message_size(FRAME_LIMIT);
+    let endpoint = link.endpoint(&network.addresses);
+    let mut client = network.connect(endpoint).await?;
     let (outgoing, queue) = mpsc::channel(QUEUE);
-    let hello = proto::Hello {
-        protocol: PROTOCOL,
-        cluster_id: network.cluster.to_bytes(),
-        from: network.node.get(),
-        to: link.peer.get(),
-        endpoint: network.endpoint.clone(),
-    };
+    let hello = network.hello(link.peer);
     let opened = timeout(
-        settings.connect_timeout,
+        network.settings.connect_timeout,
         client.stream(frames(hello, queue)),
     );
     let opened = opened

@@ -47,6 +47,7 @@ pub(super) fn appended_out(response: &AppendEntriesResponse<Config>) -> proto::A
     };
     proto::AppendResponse {
         result: Some(result),
+        disk_full: false,
     }
 }
 

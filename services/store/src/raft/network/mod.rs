@@ -4,26 +4,35 @@
 //! says hello; the peer (`service`) refuses one that names another cluster or
 //! another node. Requests carry a number that their answers repeat. What waits
 //! for a peer leaves in one frame (`frame`), so the heartbeats of many shards are
-//! one message. openraft sees a `client` per shard and peer.
+//! one message. A `snapshot` goes over a connection of its own, at the pace that the node
+//! allows for all of them (`pacer`). openraft sees a `client` per shard and peer.
 
 mod client;
 mod frame;
 mod link;
 mod message;
+mod pacer;
 mod service;
+mod snapshot;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use postino_proto::raft::v1 as proto;
+use postino_proto::raft::v1::raft_client::RaftClient;
 use postino_types::NodeId;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
 
 pub(crate) use client::Factory;
 use link::Link;
+pub(crate) use pacer::Pacer;
 pub use service::RaftService;
 
 use super::address::AddressBook;
 use super::settings::RaftSettings;
+use super::shipments::Shipments;
 use crate::identity::{ClusterId, Identity};
 
 /// Raised when a peer could misread us.
@@ -41,6 +50,10 @@ pub(crate) struct Network {
     settings: Arc<RaftSettings>,
     addresses: Arc<AddressBook>,
     links: Mutex<HashMap<NodeId, Arc<Link>>>,
+    /// Of which a snapshot that is sent takes one.
+    sending: Semaphore,
+    pacer: Pacer,
+    shipments: Arc<Shipments>,
     closed: CancellationToken,
 }
 
@@ -55,6 +68,9 @@ impl Network {
             cluster: identity.cluster,
             node: identity.node,
             endpoint,
+            sending: Semaphore::new(settings.snapshots_at_once),
+            pacer: Pacer::new(settings.snapshot_rate),
+            shipments: Arc::default(),
             settings,
             addresses,
             links: Mutex::default(),
@@ -74,6 +90,16 @@ impl Network {
         Arc::clone(link)
     }
 
+    /// The snapshots that this node is sending.
+    pub(crate) fn shipments(&self) -> Arc<Shipments> {
+        Arc::clone(&self.shipments)
+    }
+
+    /// Takes down whether a peer's disk is full.
+    fn heard_of_disk(&self, peer: NodeId, full: bool) {
+        self.addresses.announce_disk(peer, full);
+    }
+
     /// Takes down where a peer says it is; its link, if it waits, tries at once.
     fn announced(&self, peer: NodeId, endpoint: &str) {
         if self.addresses.announce(peer, endpoint) {
@@ -82,6 +108,43 @@ impl Network {
                 link.wake();
             }
         }
+    }
+
+    /// Cancelled once every connection is to end.
+    pub(crate) fn closed(&self) -> CancellationToken {
+        self.closed.clone()
+    }
+
+    /// How this node says hello to another.
+    fn hello(&self, to: NodeId) -> proto::Hello {
+        proto::Hello {
+            protocol: PROTOCOL,
+            cluster_id: self.cluster.to_bytes(),
+            from: self.node.get(),
+            to: to.get(),
+            endpoint: self.endpoint.clone(),
+        }
+    }
+
+    /// A new connection to a peer.
+    async fn connect(&self, endpoint: String) -> Result<RaftClient<Channel>, tonic::Status> {
+        let unavailable =
+            |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
+        let channel = Endpoint::from_shared(endpoint)
+            .map_err(unavailable)?
+            .connect_timeout(self.settings.connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(self.settings.keep_alive)
+            .keep_alive_timeout(self.settings.keep_alive)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(8 << 20)
+            .connect()
+            .await
+            .map_err(unavailable)?;
+        Ok(RaftClient::new(channel)
+            .max_decoding_message_size(FRAME_LIMIT)
+            .max_encoding_message_size(FRAME_LIMIT))
     }
 
     /// Ends every connection, in both directions.

@@ -15,12 +15,13 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::frame::frames;
-use super::{FRAME_LIMIT, PROTOCOL, message};
+use super::{FRAME_LIMIT, PROTOCOL, message, snapshot};
+use crate::db::Room;
 use crate::raft::node::RaftNode;
 use crate::raft::types::{Config, Raft};
 
 /// How long a caller may take to say hello.
-const HELLO: Duration = Duration::from_secs(5);
+pub(super) const HELLO: Duration = Duration::from_secs(5);
 
 /// Answers that may wait for the transport.
 const QUEUE: usize = 1024;
@@ -45,6 +46,11 @@ impl RaftService {
         let _ = self.node.set(node);
     }
 
+    fn node(&self) -> Result<&RaftNode, Status> {
+        let node = self.node.get();
+        node.ok_or_else(|| Status::unavailable("this node belongs to no cluster yet"))
+    }
+
     /// The service, ready to be added to a server.
     pub fn into_server(self) -> RaftServer<Self> {
         RaftServer::new(self)
@@ -64,10 +70,7 @@ impl RaftApi for RaftService {
         &self,
         request: Request<Streaming<proto::Frame>>,
     ) -> Result<Response<Frames>, Status> {
-        let node = self
-            .node
-            .get()
-            .ok_or_else(|| Status::unavailable("this node belongs to no cluster yet"))?;
+        let node = self.node()?;
         let mut incoming = request.into_inner();
         let first = timeout(HELLO, incoming.message())
             .await
@@ -80,21 +83,27 @@ impl RaftApi for RaftService {
         network.announced(NodeId::new(hello.from), &hello.endpoint);
 
         let (answers, queue) = mpsc::channel(QUEUE);
-        let answer = proto::Hello {
-            protocol: PROTOCOL,
-            cluster_id: network.cluster.to_bytes(),
-            from: network.node.get(),
-            to: hello.from,
-            endpoint: network.endpoint.clone(),
-        };
+        let answer = network.hello(NodeId::new(hello.from));
         tokio::spawn(read(node.clone(), incoming, answers));
         Ok(Response::new(Box::pin(frames(answer, queue).map(Ok))))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<proto::SnapshotPart>>,
+    ) -> Result<Response<proto::SnapshotResponse>, Status> {
+        let node = self.node()?;
+        let closed = node.network().closed();
+        tokio::select! {
+            () = closed.cancelled() => Err(Status::unavailable("the node is stopping")),
+            received = snapshot::receive(node, request.into_inner()) => received.map(Response::new),
+        }
     }
 }
 
 /// A node of another cluster, or one that looks for another node at this address,
 /// must not be listened to: its terms and votes would be taken for ours.
-fn check(hello: &proto::Hello, node: &RaftNode) -> Result<(), Status> {
+pub(super) fn check(hello: &proto::Hello, node: &RaftNode) -> Result<(), Status> {
     let network = node.network();
     if hello.protocol != PROTOCOL {
         return Err(Status::failed_precondition(
@@ -136,9 +145,10 @@ async fn handle(node: &RaftNode, message: proto::Message, answers: &mpsc::Sender
     let raft = node
         .group(ShardId::new(shard))
         .map(|group| group.raft().clone());
+    let room = *node.db().room().borrow();
     let answer = async move {
         match raft {
-            Some(raft) => ask(&raft, kind).await.unwrap_or_else(refused),
+            Some(raft) => ask(&raft, room, kind).await.unwrap_or_else(refused),
             None => refused("no such shard here".to_owned()),
         }
     };
@@ -169,14 +179,21 @@ fn refused(reason: String) -> Kind {
     Kind::Refused(proto::Refusal { reason })
 }
 
-async fn ask(raft: &Raft, kind: Kind) -> Result<Kind, String> {
+async fn ask(raft: &Raft, room: Room, kind: Kind) -> Result<Kind, String> {
     let invalid = |error: crate::raft::codec::CodecError| error.to_string();
     let stopped = |error: RaftError<Config>| error.to_string();
     Ok(match kind {
+        // As if this node were away: whoever has room goes on, and it catches up later.
+        Kind::Append(request) if room == Room::Critical && !request.entries.is_empty() => {
+            return Err("the disk is full".to_owned());
+        }
         Kind::Append(request) => {
             let request = message::append_in(request).map_err(invalid)?;
             let response = raft.append_entries(request).await.map_err(stopped)?;
-            Kind::Appended(message::appended_out(&response))
+            Kind::Appended(proto::AppendResponse {
+                disk_full: !room.is_ample(),
+                ..message::appended_out(&response)
+            })
         }
         Kind::Vote(request) => {
             let request = message::vote_request_in(&request).map_err(invalid)?;

@@ -7,14 +7,10 @@ use futures::future::join_all;
 use postino_proto::raft::v1 as proto;
 use postino_proto::raft::v1::raft_client::RaftClient;
 
-use super::sandbox::{SHARD, Volume, eventually, leader, leads, three};
+use super::sandbox::{Node, SHARD, Volume, eventually, leader, leads, proposal, three};
 use crate::db::{Family, Read};
 use crate::identity::ClusterId;
-use crate::raft::{BodyRef, Proposal, ProposeError, ReadError};
-
-fn proposal(text: &str) -> Proposal {
-    Proposal::new(text.to_owned())
-}
+use crate::raft::{BodyRef, Exchange, Exchanged, MembershipError, ProposeError, ReadError};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_node_proposes_reads_and_restarts() {
@@ -131,6 +127,119 @@ async fn an_orderly_stop_hands_the_lead_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn members_are_exchanged_one_for_another_and_the_leader_last() {
+    let (volumes, mut nodes) = three(1).await;
+    let fourth = Volume::new(volumes[0].identity.cluster, 4, 1);
+    nodes.push(fourth.start().await);
+    let first = leader(&nodes[..3]).await;
+    nodes[first].group().propose(proposal("one")).await.unwrap();
+    let patience = Duration::from_secs(20);
+    let voters = |nodes: &[Node], at: usize| -> Vec<u64> {
+        let status = nodes[at].group().status();
+        assert!(status.learners.is_empty(), "{status:?}");
+        status.voters.iter().map(|node| node.id.get()).collect()
+    };
+
+    // A follower goes, a node that knew nothing comes.
+    let gone = (first + 1) % 3;
+    let exchange = Exchange {
+        coming: Some(nodes[3].me()),
+        leaving: Some(nodes[gone].me().id),
+    };
+    let refused = nodes[gone].group().exchange(&exchange, patience).await;
+    assert!(matches!(refused, Err(MembershipError::NotLeader { .. })));
+    let group = nodes[first].group();
+    let done = group.exchange(&exchange, patience).await.unwrap();
+    assert_eq!(done, Exchanged::Done);
+    // Asked again, it is done already.
+    let done = group.exchange(&exchange, patience).await.unwrap();
+    assert_eq!(done, Exchanged::Done);
+    assert!(!voters(&nodes, first).contains(&nodes[gone].me().id.get()));
+    eventually("the new member has everything", || {
+        nodes[3].applied() == ["one"]
+    })
+    .await;
+    // The one that left knows, and asks nobody for votes.
+    let left = nodes[gone].group().status();
+    assert!(
+        left.voters
+            .iter()
+            .all(|voter| voter.id != nodes[gone].me().id)
+    );
+
+    // Now back again, in place of the leader, which gives the lead away first.
+    let back = Exchange {
+        coming: Some(nodes[gone].me()),
+        leaving: Some(nodes[first].me().id),
+    };
+    let mut leading = first;
+    loop {
+        match nodes[leading].group().exchange(&back, patience).await {
+            Ok(done) => break assert_eq!(done, Exchanged::Done),
+            Err(MembershipError::NotLeader { .. }) => leading = leader(&nodes).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_ne!(leading, first);
+    assert!(!voters(&nodes, leading).contains(&nodes[first].me().id.get()));
+    assert_eq!(voters(&nodes, leading).len(), 3);
+    nodes[leading]
+        .group()
+        .propose(proposal("two"))
+        .await
+        .unwrap();
+    eventually("the returned member has everything", || {
+        nodes[gone].applied() == ["one", "two"]
+    })
+    .await;
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_voter_hands_its_shard_to_another_node() {
+    let volume = Volume::new(ClusterId::random().unwrap(), 1, 1);
+    let old = volume.start().await;
+    old.raft.initialize().await.unwrap();
+    leads(old.group()).await;
+    old.group().propose(proposal("one")).await.unwrap();
+    let new = Volume::new(volume.identity.cluster, 2, 1).start().await;
+    let exchange = Exchange {
+        coming: Some(new.me()),
+        leaving: Some(old.me().id),
+    };
+    let patience = Duration::from_secs(20);
+    let given = old.group().exchange(&exchange, patience).await;
+    assert!(matches!(given, Err(MembershipError::NotLeader { .. })));
+    leads(new.group()).await;
+    // A new leader changes nothing before a majority has acknowledged it.
+    let deadline = tokio::time::Instant::now() + patience;
+    let done = loop {
+        match new.group().exchange(&exchange, patience).await {
+            Err(MembershipError::NotLeader { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            outcome => break outcome.unwrap(),
+        }
+    };
+    assert_eq!(done, Exchanged::Done);
+    let status = new.group().status();
+    assert_eq!((status.voters, status.learners), (vec![new.me()], vec![]));
+    old.stop().await;
+    new.group().propose(proposal("two")).await.unwrap();
+    assert_eq!(new.applied(), ["one", "two"]);
+    // It cannot go while it is the last one.
+    let last = Exchange {
+        coming: None,
+        leaving: Some(new.me().id),
+    };
+    let refused = new.group().exchange(&last, patience).await;
+    assert!(matches!(refused, Err(MembershipError::Senseless(_))));
+    new.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn concurrent_proposals_share_entries_and_syncs() {
     let volume = Volume::new(ClusterId::random().unwrap(), 1, 4);
     let node = volume.start().await;
@@ -164,10 +273,8 @@ async fn what_does_not_fit_is_refused_before_anything_is_submitted() {
     let large = proposal("x").with_body(vec![0; 9 << 20]);
     let refused = node.group().propose(large).await.unwrap_err();
     assert!(matches!(refused, ProposeError::TooLarge { .. }));
-    let many = (0..4).map(|_| {
-        node.group()
-            .propose(proposal("x").with_body(vec![0; 7 << 20]))
-    });
+    let group = node.group();
+    let many = (0..4).map(|_| group.propose(proposal("x").with_body(vec![0; 7 << 20])));
     let outcomes = join_all(many).await;
     let overloaded = |outcome: &&Result<_, _>| **outcome == Err(ProposeError::Overloaded);
     assert_eq!(outcomes.iter().filter(overloaded).count(), 2);
@@ -190,7 +297,7 @@ async fn an_unknown_command_halts_the_replica() {
     assert_eq!(next, ProposeError::Stopped);
     // The other shards go on.
     let other = &node.raft.groups()[2];
-    leads(other).await;
+    leads(other.clone()).await;
     other.propose(proposal("fine")).await.unwrap();
     node.stop().await;
 }

@@ -1,5 +1,9 @@
+mod catching_up;
 mod cluster;
+mod crashes;
+mod full_disk;
 mod load;
 mod sandbox;
+mod snapshots;
 mod storage;
 mod toy;

@@ -15,13 +15,13 @@ use tonic::transport::server::TcpIncoming;
 use super::toy::{self, Toy};
 use crate::db::{Db, DbSettings};
 use crate::identity::{ClusterId, Identity};
-use crate::raft::{Group, NodeAddress, RaftNode, RaftService, RaftSettings};
+use crate::raft::{Group, NodeAddress, Proposal, RaftNode, RaftService, RaftSettings};
 
 pub(super) const SHARD: ShardId = ShardId::new(1);
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Faster than in production, so that tests of failures take less time.
-fn settings() -> RaftSettings {
+pub(super) fn settings() -> RaftSettings {
     RaftSettings {
         heartbeat: Duration::from_millis(100),
         election_min: Duration::from_millis(300),
@@ -33,6 +33,7 @@ fn settings() -> RaftSettings {
 /// The data of a node, which outlives its process.
 pub(super) struct Volume {
     pub(super) identity: Identity,
+    pub(super) settings: RaftSettings,
     directory: TempDir,
 }
 
@@ -40,6 +41,7 @@ impl Volume {
     pub(super) fn new(cluster: ClusterId, node: u64, shards: u32) -> Self {
         Self {
             identity: Identity::new(cluster, NodeId::new(node), shards).unwrap(),
+            settings: settings(),
             directory: tempfile::tempdir().unwrap(),
         }
     }
@@ -56,9 +58,9 @@ impl Volume {
         let server = tokio::spawn(async move { server.await.unwrap() });
         let machine = Arc::new(Toy::new(db.clone()));
         let endpoint = format!("http://{address}");
-        let raft = RaftNode::start(db.clone(), self.identity, endpoint, settings(), machine)
-            .await
-            .unwrap();
+        let settings = self.settings.clone();
+        let raft = RaftNode::start(db.clone(), self.identity, endpoint, settings, machine);
+        let raft = raft.await.unwrap();
         service.attach(raft.clone());
         Node {
             db,
@@ -78,7 +80,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn group(&self) -> &Group {
+    pub(super) fn group(&self) -> Group {
         self.raft.group(SHARD).unwrap()
     }
 
@@ -107,15 +109,24 @@ impl Node {
 
 /// Three nodes that share every group, the first one made them.
 pub(super) async fn three(shards: u32) -> (Vec<Volume>, Vec<Node>) {
+    three_with(shards, settings()).await
+}
+
+/// The same with these settings.
+pub(super) async fn three_with(shards: u32, settings: RaftSettings) -> (Vec<Volume>, Vec<Node>) {
     let cluster = ClusterId::random().unwrap();
-    let volumes: Vec<_> = (1..=3).map(|id| Volume::new(cluster, id, shards)).collect();
+    let volume = |id| Volume {
+        settings: settings.clone(),
+        ..Volume::new(cluster, id, shards)
+    };
+    let volumes: Vec<_> = (1..=3).map(volume).collect();
     let mut nodes = Vec::new();
     for volume in &volumes {
         nodes.push(volume.start().await);
     }
     nodes[0].raft.initialize().await.unwrap();
     for group in nodes[0].raft.groups() {
-        leads(group).await;
+        leads(group.clone()).await;
         for node in &nodes[1..] {
             group.enlist(node.me(), DEADLINE).await.unwrap();
         }
@@ -123,7 +134,11 @@ pub(super) async fn three(shards: u32) -> (Vec<Volume>, Vec<Node>) {
     (volumes, nodes)
 }
 
-pub(super) async fn leads(group: &Group) {
+pub(super) fn proposal(text: &str) -> Proposal {
+    Proposal::new(text.to_owned())
+}
+
+pub(super) async fn leads(group: Group) {
     let mut leadership = group.leadership();
     let leads = leadership.wait_for(|now| now.is_leader);
     tokio::time::timeout(DEADLINE, leads)

@@ -46,6 +46,8 @@ struct State {
     topology: Topology,
     directory: HashMap<String, LookupResponse>,
     credential: Option<Credential>,
+    /// Whether letters of which somebody asks were accepted.
+    accepted: bool,
 }
 
 /// One scripted node.
@@ -62,6 +64,11 @@ impl Node {
     /// The next calls of this name are answered so; later ones are served.
     pub(crate) fn script(&self, call: &'static str, acts: impl IntoIterator<Item = Act>) {
         self.state().script.entry(call).or_default().extend(acts);
+    }
+
+    /// Letters of which somebody asks were accepted, or not.
+    pub(crate) fn has_accepted(&self, accepted: bool) {
+        self.state().accepted = accepted;
     }
 
     /// What GetTopology answers.

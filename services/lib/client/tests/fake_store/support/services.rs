@@ -108,6 +108,15 @@ impl Spool for Node {
         missing()
     }
 
+    async fn resolve_accept(
+        &self,
+        _: Request<ResolveAcceptRequest>,
+    ) -> Answer<ResolveAcceptResponse> {
+        self.act("resolve_accept").await?;
+        let accepted = self.state().accepted.then(AcceptResponse::default);
+        Ok(Response::new(ResolveAcceptResponse { accepted }))
+    }
+
     async fn get_letter(&self, request: Request<GetLetterRequest>) -> Answer<Letter> {
         self.act("get_letter").await?;
         let queue_id = request.into_inner().queue_id;
