@@ -229,6 +229,22 @@ async fn settings_are_shown_checked_and_strict() -> Result<()> {
 }
 
 #[tokio::test]
+async fn output_that_nobody_reads_ends_a_command_quietly() -> Result<()> {
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    let command = tokio::process::Command::new(process::binary()?)
+        .args(["config", "default"])
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let output = tokio::time::timeout(seconds(30), command.wait_with_output()).await??;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    Ok(())
+}
+
+#[tokio::test]
 async fn grpc_stays_on_loopback() -> Result<()> {
     let binary = process::binary()?.to_string_lossy().into_owned();
     let directory = tempfile::tempdir()?;

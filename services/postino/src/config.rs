@@ -20,6 +20,7 @@ use postino_telemetry::TelemetryConfig;
 use postino_types::Domain;
 use serde::{Deserialize, Serialize};
 
+use crate::admin::output;
 use crate::cli::{DEFAULT_DATA, RunArgs};
 use crate::listen::{Listen, ListenConfig};
 
@@ -155,14 +156,14 @@ fn layered(file: Option<&Path>, set: &[String]) -> Result<Config> {
 
 /// `postino config default`.
 pub(crate) fn print_default() -> Result<()> {
-    print!("{}", sample::sample()?);
+    output::line(&sample::sample()?.trim_end());
     Ok(())
 }
 
 /// `postino config check`.
 pub(crate) fn check(file: Option<&Path>, set: &[String]) -> Result<()> {
     layered(file, set)?.check()?;
-    println!("the configuration is good");
+    output::line(&"the configuration is good");
     Ok(())
 }
 

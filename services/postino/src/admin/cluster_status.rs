@@ -120,14 +120,16 @@ pub(crate) async fn show(target: &Target) -> Result<(), AdminError> {
         output::done(true, "", &all);
         return Ok(());
     }
-    println!("node {} of cluster {id}", identity.node_id);
+    output::line(&format_args!("node {} of cluster {id}", identity.node_id));
     if groups.iter().any(|group| group.remote_held) {
-        println!("{HELD}");
+        output::line(&HELD);
     }
     match overview {
         Ok(overview) => tables(overview),
         Err(error) => {
-            println!("the leader of shard 0 cannot be asked ({error}); this node alone says:");
+            output::line(&format_args!(
+                "the leader of shard 0 cannot be asked ({error}); this node alone says:"
+            ));
             let columns = [
                 "shard",
                 "term",
@@ -158,7 +160,7 @@ fn tables(overview: Overview) {
         "node", "endpoint", "zone", "state", "health", "leads", "replicas", "levels",
     ];
     output::rows(false, &columns, &rows(overview.nodes, node_row));
-    println!();
+    output::line(&"");
     let lines: Vec<_> = overview.shards.into_iter().map(shard_line).collect();
     output::rows(
         false,
@@ -166,7 +168,7 @@ fn tables(overview: Overview) {
         &lines,
     );
     if !overview.moves.is_empty() {
-        println!();
+        output::line(&"");
         let columns = [
             "shard",
             "from",

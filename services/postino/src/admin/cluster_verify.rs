@@ -113,10 +113,10 @@ fn show(json: bool, agree: bool, mut rows: Vec<ReplicaRow>) {
     }
     let columns = ["shard", "node", "index", "checksum", "result"];
     output::rows(false, &columns, &rows);
-    println!();
+    output::line(&"");
     match agree {
-        true => println!("all replicas agree"),
-        false => println!("not all replicas are known to agree"),
+        true => output::line(&"all replicas agree"),
+        false => output::line(&"not all replicas are known to agree"),
     }
 }
 

@@ -88,10 +88,10 @@ fn show(json: bool, letter: &Row) {
     if json {
         return output::done(true, "", letter);
     }
-    println!(
+    output::line(&format_args!(
         "{} from <{}>, {} octets",
         letter.queue_id, letter.sender, letter.size
-    );
+    ));
     let columns = [
         "address",
         "status",
