@@ -5,10 +5,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use postino_tests::faults::disk::Disk;
 use postino_tests::letter::{fresh_id, letter};
+use postino_tests::process::is_alive;
 use postino_tests::status::{is_settled, list, node, number, until_status};
 use postino_tests::wait::{seconds, until};
 use postino_tests::{ALICE, BOB, Cluster, PASSWORD, imap, smtp};
+use tempfile::TempDir;
 
 /// Letters that come while one store is away: several times what the log keeps for it.
 const LETTERS: usize = 80;
@@ -135,4 +138,40 @@ async fn a_store_whose_disk_is_damaged_puts_it_aside_and_comes_back_as_a_new_nod
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn a_store_whose_writes_fail_ends_and_has_what_it_acknowledged() -> Result<()> {
+    let directory = TempDir::with_prefix("postino-cluster-")?;
+    let disk = Disk::mount(directory.path().join("store-1"), 512 << 20)?;
+    let cluster = Cluster::builder()
+        .stores(1)
+        .directory(directory)
+        // Nothing is refused ahead of the disk: the disk itself refuses.
+        .set("store.database.reserve", 0)
+        .set("ingress.hand_over_timeout", "5s")
+        .start()
+        .await?;
+    let pid = cluster.node("store-1")?.pid;
+    disk.fill(0)?;
+    let message = letter(&fresh_id(), ALICE, BOB, 4 << 20);
+    let acknowledged = std::cell::Cell::new(0);
+    let ended = async || {
+        if smtp::send(cluster.smtp().ok()?, ALICE, &[BOB], &message)
+            .await
+            .is_ok()
+        {
+            acknowledged.set(acknowledged.get() + 1);
+        }
+        (!is_alive(pid)).then_some(())
+    };
+    until("the store has ended", seconds(120), ended).await?;
+    ensure!(cluster.log("store-1").contains("takes no writes"));
+    disk.empty()?;
+    cluster.start("store-1").await?;
+    smtp::send(cluster.smtp()?, ALICE, &[BOB], &message).await?;
+    let least = acknowledged.get() + 1;
+    let inbox = imap::inbox(cluster.imap()?, BOB, PASSWORD, least).await?;
+    ensure!(inbox.len() >= least, "{} of {least}", inbox.len());
+    Ok(())
 }

@@ -128,6 +128,7 @@ impl Store {
         let room = RoomWatch::new(db.clone(), config.database.room());
         tokio::spawn(disk::watch(room, cluster.nodes(), stop.clone()));
         tokio::spawn(end_with_damage(db.damage(), db.path().to_owned()));
+        tokio::spawn(end_with_failure(db.failure()));
         let (seeker, stopped) = (cluster.clone(), stop.clone());
         tokio::spawn(async move {
             tokio::select! {
@@ -260,6 +261,18 @@ async fn open(
 /// start puts the database aside, or says what to do.
 async fn end_with_damage(damage: watch::Receiver<Option<String>>, database: PathBuf) {
     if damage::found(damage, &database).await {
+        std::process::abort();
+    }
+}
+
+/// Ends the process when a write failed, as on a disk that somebody else has filled: openraft stops a
+/// group whose log or state could not be written, for good, and what the database has is only known
+/// by reading it again. Whoever starts processes here starts this one again until there is room.
+async fn end_with_failure(mut failure: watch::Receiver<Option<String>>) {
+    // When the database is closed, no write fails any more.
+    if let Ok(why) = failure.wait_for(Option::is_some).await {
+        let why = why.as_deref().unwrap_or_default();
+        tracing::error!(why, "the database takes no writes; ending the process");
         std::process::abort();
     }
 }

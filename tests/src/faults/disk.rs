@@ -10,6 +10,8 @@ use rustix::io::Errno;
 
 /// How often filling is tried while somebody else writes.
 const TRIES: usize = 1000;
+/// What is taken at once: a piece that does not fit is given back whole, which takes time.
+const PIECE: u64 = 256 << 20;
 
 /// A mounted disk. Unmounted when dropped; drop it after the processes that use it.
 #[derive(Debug)]
@@ -48,8 +50,9 @@ impl Disk {
             let Some(more) = self.free()?.checked_sub(left).filter(|more| *more > 0) else {
                 return Ok(());
             };
-            match fallocate(&file, FallocateFlags::empty(), end, more) {
-                Ok(()) => end += more,
+            let piece = more.min(PIECE);
+            match fallocate(&file, FallocateFlags::empty(), end, piece) {
+                Ok(()) => end += piece,
                 // Somebody else took some meanwhile.
                 Err(Errno::NOSPC | Errno::INTR) => {}
                 Err(error) => return Err(error).context("fallocate"),

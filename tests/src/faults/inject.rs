@@ -12,6 +12,9 @@ use super::proxy::Weather;
 use super::schedule::{Fault, Left, Step, Victim, Ways};
 use crate::process::is_alive;
 
+/// How long after a disk was freed a store may end because of it.
+const LATE_FAILURE: Duration = Duration::from_secs(8);
+
 impl Arena {
     /// Carries out one fault after the other; each is undone before the next.
     pub async fn suffer(&self, seed: u64, steps: &[Step]) -> Result<()> {
@@ -83,15 +86,27 @@ impl Arena {
             Fault::Clock(victim, _) => self.set_clocks(victim, 0),
             Fault::Full(left) => {
                 self.disk.empty()?;
-                let small = self.small();
-                let runs = is_alive(self.cluster.node(&small)?.pid);
                 match left {
-                    // It must stop rather than lose anything.
-                    Left::Nothing if !runs => self.cluster.start(&small).await,
-                    _ => Ok(()),
+                    Left::Nothing => self.start_if_it_ended().await,
+                    Left::Half | Left::Eighth => Ok(()),
                 }
             }
         }
+    }
+
+    /// A store that could not write must end rather than lose anything, and a write that fails after
+    /// the disk was freed counts, too: RocksDB looks for room when it likes.
+    async fn start_if_it_ended(&self) -> Result<()> {
+        let small = self.small();
+        let pid = self.cluster.node(&small)?.pid;
+        let freed = Instant::now();
+        while is_alive(pid) {
+            if freed.elapsed() > LATE_FAILURE {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        self.cluster.start(&small).await
     }
 
     /// Resets connections at moments that are drawn.

@@ -99,7 +99,7 @@ impl Family {
     /// all families is bounded by [`DbSettings::write_buffer`].
     const fn memory_table(self) -> usize {
         match self {
-            Self::Bodies => 32 << 20,
+            Self::Bodies => 16 << 20,
             Self::Meta | Self::Raft | Self::Directory => 2 << 20,
             _ => 16 << 20,
         }
@@ -151,11 +151,24 @@ impl Family {
     }
 }
 
+/// Whether files are merged in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merging {
+    Automatic,
+    /// For tests that must know which files there are.
+    #[cfg(test)]
+    Never,
+}
+
 /// What RocksDB needs to open every family.
-pub(super) fn descriptors(settings: &DbSettings) -> Vec<ColumnFamilyDescriptor> {
+pub(super) fn descriptors(settings: &DbSettings, merging: Merging) -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(settings.block_cache);
     Family::ALL
         .iter()
-        .map(|family| ColumnFamilyDescriptor::new(family.name(), family.options(&cache)))
+        .map(|family| {
+            let mut options = family.options(&cache);
+            options.set_disable_auto_compactions(merging != Merging::Automatic);
+            ColumnFamilyDescriptor::new(family.name(), options)
+        })
         .collect()
 }

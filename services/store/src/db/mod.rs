@@ -50,6 +50,7 @@ use tokio::sync::watch;
 pub use batch::WriteBatch;
 pub use error::DbError;
 pub use family::Family;
+use family::Merging;
 pub(crate) use fault::Step;
 #[cfg(test)]
 pub(crate) use fault::{Faults, Image, Point};
@@ -77,6 +78,8 @@ struct Inner {
     room: watch::Sender<Room>,
     /// What was found to be damaged, once something was.
     damage: watch::Sender<Option<String>>,
+    /// Why a write failed, once one did.
+    failure: watch::Sender<Option<String>>,
     #[cfg(test)]
     faults: Faults,
 }
@@ -88,7 +91,21 @@ impl Db {
     /// tail is an error: what was synced must be there, or the replica is not the
     /// one that voted.
     pub fn open(directory: &Path, settings: &DbSettings) -> Result<Self, DbError> {
-        let families = family::descriptors(settings);
+        Self::open_merging(directory, settings, Merging::Automatic)
+    }
+
+    /// The same, without anything that goes on in the background.
+    #[cfg(test)]
+    pub(crate) fn open_still(directory: &Path) -> Result<Self, DbError> {
+        Self::open_merging(directory, &DbSettings::default(), Merging::Never)
+    }
+
+    fn open_merging(
+        directory: &Path,
+        settings: &DbSettings,
+        merging: Merging,
+    ) -> Result<Self, DbError> {
+        let families = family::descriptors(settings, merging);
         let rocks =
             rocksdb::DB::open_cf_descriptors(&settings.database_options(), directory, families)?;
         Ok(Self {
@@ -98,6 +115,7 @@ impl Db {
                 generations: Generations::default(),
                 room: watch::Sender::new(Room::Ample),
                 damage: watch::Sender::new(None),
+                failure: watch::Sender::new(None),
                 #[cfg(test)]
                 faults: Faults::default(),
             }),
@@ -116,7 +134,11 @@ impl Db {
 
     /// Writes a batch, all of it or nothing, without waiting for the disk.
     pub fn write(&self, batch: WriteBatch) -> Result<(), DbError> {
-        self.checked(self.inner.rocks.write(batch.into_rocks()))
+        let written = self.checked(self.inner.rocks.write(batch.into_rocks()));
+        if let Err(error) = &written {
+            first(&self.inner.failure, error);
+        }
+        written
     }
 
     /// Writes a batch and returns once it is durable, by RocksDB's own means. The store never does
@@ -156,6 +178,11 @@ impl Db {
             .property_int_value_cf(self.handle(family), name)?)
     }
 
+    /// Why a write failed, once one did. Groups whose write it was go no further, in this process.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.inner.failure.subscribe()
+    }
+
     /// What was found to be damaged on the disk: nothing at first.
     pub fn damage(&self) -> watch::Receiver<Option<String>> {
         self.inner.damage.subscribe()
@@ -166,11 +193,7 @@ impl Db {
         outcome.map_err(|error| {
             let error = DbError::from(error);
             if error.is_damage() {
-                self.inner.damage.send_if_modified(|known| {
-                    let first = known.is_none();
-                    known.get_or_insert_with(|| error.to_string());
-                    first
-                });
+                first(&self.inner.damage, &error);
             }
             error
         })
@@ -188,6 +211,15 @@ impl Db {
             .cf_handle(family.name())
             .expect("every family was opened with the database")
     }
+}
+
+/// Tells of an error, if it is the first.
+fn first(told: &watch::Sender<Option<String>>, error: &DbError) {
+    told.send_if_modified(|known| {
+        let is_first = known.is_none();
+        known.get_or_insert_with(|| error.to_string());
+        is_first
+    });
 }
 
 impl std::fmt::Debug for Db {

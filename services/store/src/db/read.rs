@@ -166,6 +166,19 @@ impl<'a> Snapshot<'a> {
         self.scan_with(options, family, range)
     }
 
+    /// The value of a row that nobody will ask for again soon, as [`Snapshot::scan_once`].
+    pub fn get_once(
+        &self,
+        family: Family,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<Bytes>, DbError> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        let row = self.rocks.get_cf_opt(self.db.handle(family), key, options);
+        let row = self.db.checked(row)?;
+        Ok(row.map(Bytes::from))
+    }
+
     fn scan_with(&self, options: ReadOptions, family: Family, range: KeyRange) -> Scan<'_> {
         let (options, direction) = bounded(options, range);
         Scan {

@@ -61,8 +61,7 @@ impl StateMachine {
         let expected: Vec<usize> = some.entries.iter().map(|e| e.commands.len()).collect();
         let entries = some.entries;
         // The write may wait for the disk when memory tables are full.
-        let answers =
-            tokio::task::spawn_blocking(move || machine.apply(shard, entries, progress)).await;
+        let answers = blocking(move || machine.apply(shard, entries, progress)).await;
         let answers = match answers {
             Ok(Ok(answers)) => answers,
             Ok(Err(halt)) => return Err(self.halt(halt)),
@@ -230,6 +229,11 @@ impl RaftStateMachine<Config> for StateMachine {
 
 /// Runs what may wait for the disk.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    // A simulation has one thread.
+    #[cfg(test)]
+    if super::simulation::is_simulated() {
+        return Ok(work());
+    }
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(io::Error::other)
 }

@@ -61,4 +61,6 @@ pub(crate) use snapshot::{
 };
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use crate::db::Db;
 /// How a sync ended: how long it took, or why it failed.
 pub(crate) type SyncOutcome = Result<Duration, Arc<str>>;
 
-type Callback = Box<dyn FnOnce(SyncOutcome) + Send>;
+pub(crate) type Callback = Box<dyn FnOnce(SyncOutcome) + Send>;
 
 /// Where callbacks wait for the next sync. Clones share the queue.
 #[derive(Clone)]
@@ -26,6 +26,7 @@ pub(crate) struct SyncQueue {
     shared: Arc<Shared>,
 }
 
+#[derive(Default)]
 struct Shared {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
@@ -57,6 +58,20 @@ impl SyncQueue {
         self.shared.arrived.notify_one();
     }
 
+    /// A queue that no thread attends to: a simulation takes what waits, when it will.
+    #[cfg(test)]
+    pub(crate) fn unattended() -> Self {
+        Self {
+            shared: Arc::default(),
+        }
+    }
+
+    /// Takes what waits for the next sync.
+    #[cfg(test)]
+    pub(crate) fn take(&self) -> Vec<Callback> {
+        std::mem::take(&mut self.shared.lock().callbacks)
+    }
+
     /// Waits until everything that was written before this call is durable.
     pub(crate) async fn synced(&self) -> io::Result<()> {
         let (done, synced) = oneshot::channel();
@@ -80,10 +95,7 @@ pub(crate) struct SyncThread {
 impl SyncThread {
     pub(crate) fn start(db: Db, counters: Arc<Counters>) -> std::io::Result<Self> {
         let queue = SyncQueue {
-            shared: Arc::new(Shared {
-                waiting: Mutex::new(Waiting::default()),
-                arrived: Condvar::new(),
-            }),
+            shared: Arc::default(),
         };
         let shared = Arc::clone(&queue.shared);
         let thread = std::thread::Builder::new()

@@ -3,11 +3,15 @@
 use std::fmt;
 
 use bytes::Bytes;
-use openraft::impls::{InlineBatch, OneshotResponder, TokioRuntime};
+#[cfg(not(test))]
+use openraft::impls::TokioRuntime as Runtime;
+use openraft::impls::{InlineBatch, OneshotResponder};
 use openraft::vote::leader_id_std;
 use openraft::{AnyError, BasicNode, EntryPayload, OptionalSend, RaftTypeConfig};
 
 use super::apply::StateMachine;
+#[cfg(test)]
+use super::simulation::Runtime;
 
 /// openraft's associated types.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +37,7 @@ impl RaftTypeConfig for Config {
     type Vote = Vote;
     type Payload = Payload;
     type Entry = Entry;
-    type AsyncRuntime = TokioRuntime;
+    type AsyncRuntime = Runtime;
     type Responder<T>
         = OneshotResponder<Self, T>
     where

@@ -13,6 +13,9 @@ use crate::model::email::BodyPart;
 use crate::raft::BodyRef;
 use crate::shards::broken;
 
+/// From here on a piece is one of many, which would drive everything else out of the cache.
+const LARGE: u64 = 64 << 10;
+
 /// Octets to be read, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Octets {
@@ -100,14 +103,23 @@ pub(super) fn read(context: &Context, shard: ShardId, octets: Vec<Octets>) -> Pa
     })
 }
 
-async fn read_part(context: &Context, shard: ShardId, part: BodyPart) -> Result<Bytes, Status> {
+async fn read_part(
+    context: &Context,
+    shard: ShardId,
+    part: BodyPart,
+) -> Result<Bytes, Status> {
     let look = context.shards.look(shard, move |snapshot, space| {
         let body = BodyRef {
             shard,
             index: part.index,
             number: part.number,
         };
-        let stored = Read::get(snapshot, Family::Bodies, body.key(space)).map_err(broken)?;
+        let key = body.key(space);
+        let stored = match part.length >= LARGE {
+            true => snapshot.get_once(Family::Bodies, key),
+            false => Read::get(snapshot, Family::Bodies, key),
+        };
+        let stored = stored.map_err(broken)?;
         // The last reference went since the caller looked: another session's EXPUNGE, say.
         let removed = || Status::not_found("the message was removed meanwhile");
         let stored = stored.ok_or_else(removed)?;

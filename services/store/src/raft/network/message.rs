@@ -9,7 +9,7 @@ use postino_proto::raft::v1 as proto;
 use crate::raft::codec::{self, CodecError, To, log_id_in, log_id_out, required_vote, vote_out};
 use crate::raft::types::Config;
 
-pub(super) fn append_out(
+pub(in crate::raft) fn append_out(
     request: &AppendEntriesRequest<Config>,
 ) -> Result<proto::AppendRequest, CodecError> {
     let entries = request.entries.iter();
@@ -23,7 +23,7 @@ pub(super) fn append_out(
     })
 }
 
-pub(super) fn append_in(
+pub(in crate::raft) fn append_in(
     request: proto::AppendRequest,
 ) -> Result<AppendEntriesRequest<Config>, CodecError> {
     let entries = request.entries.into_iter();
@@ -35,7 +35,9 @@ pub(super) fn append_in(
     })
 }
 
-pub(super) fn appended_out(response: &AppendEntriesResponse<Config>) -> proto::AppendResponse {
+pub(in crate::raft) fn appended_out(
+    response: &AppendEntriesResponse<Config>,
+) -> proto::AppendResponse {
     use proto::append_response::{Conflict, Partial, Result as Out, Success};
     let result = match response {
         AppendEntriesResponse::Success => Out::Success(Success {}),
@@ -51,7 +53,7 @@ pub(super) fn appended_out(response: &AppendEntriesResponse<Config>) -> proto::A
     }
 }
 
-pub(super) fn appended_in(
+pub(in crate::raft) fn appended_in(
     response: proto::AppendResponse,
 ) -> Result<AppendEntriesResponse<Config>, CodecError> {
     use proto::append_response::Result as In;
@@ -67,7 +69,7 @@ pub(super) fn appended_in(
     )
 }
 
-pub(super) fn vote_request_out(request: &VoteRequest<Config>) -> proto::VoteRequest {
+pub(in crate::raft) fn vote_request_out(request: &VoteRequest<Config>) -> proto::VoteRequest {
     proto::VoteRequest {
         vote: Some(vote_out(&request.vote)),
         last: request.last_log_id.as_ref().map(log_id_out),
@@ -75,7 +77,7 @@ pub(super) fn vote_request_out(request: &VoteRequest<Config>) -> proto::VoteRequ
     }
 }
 
-pub(super) fn vote_request_in(
+pub(in crate::raft) fn vote_request_in(
     request: &proto::VoteRequest,
 ) -> Result<VoteRequest<Config>, CodecError> {
     Ok(VoteRequest {
@@ -85,7 +87,7 @@ pub(super) fn vote_request_in(
     })
 }
 
-pub(super) fn voted_out(response: &VoteResponse<Config>) -> proto::VoteResponse {
+pub(in crate::raft) fn voted_out(response: &VoteResponse<Config>) -> proto::VoteResponse {
     proto::VoteResponse {
         vote: Some(vote_out(&response.vote)),
         granted: response.vote_granted,
@@ -93,7 +95,9 @@ pub(super) fn voted_out(response: &VoteResponse<Config>) -> proto::VoteResponse 
     }
 }
 
-pub(super) fn voted_in(response: &proto::VoteResponse) -> Result<VoteResponse<Config>, CodecError> {
+pub(in crate::raft) fn voted_in(
+    response: &proto::VoteResponse,
+) -> Result<VoteResponse<Config>, CodecError> {
     Ok(VoteResponse {
         vote: required_vote(response.vote.as_ref())?,
         vote_granted: response.granted,
@@ -101,7 +105,9 @@ pub(super) fn voted_in(response: &proto::VoteResponse) -> Result<VoteResponse<Co
     })
 }
 
-pub(super) fn transfer_out(request: &TransferLeaderRequest<Config>) -> proto::TransferRequest {
+pub(in crate::raft) fn transfer_out(
+    request: &TransferLeaderRequest<Config>,
+) -> proto::TransferRequest {
     proto::TransferRequest {
         from: Some(vote_out(request.from_leader())),
         to: *request.to_node_id(),
@@ -109,7 +115,7 @@ pub(super) fn transfer_out(request: &TransferLeaderRequest<Config>) -> proto::Tr
     }
 }
 
-pub(super) fn transfer_in(
+pub(in crate::raft) fn transfer_in(
     request: &proto::TransferRequest,
 ) -> Result<TransferLeaderRequest<Config>, CodecError> {
     Ok(TransferLeaderRequest::new(
@@ -119,7 +125,7 @@ pub(super) fn transfer_in(
     ))
 }
 
-pub(super) fn transferred_out(
+pub(in crate::raft) fn transferred_out(
     response: &TransferLeaderResponse<Config>,
 ) -> proto::TransferResponse {
     use proto::transfer_response::{Accepted, NotFlushed, Result as Out, VoteChanged};
@@ -143,7 +149,7 @@ pub(super) fn transferred_out(
     }
 }
 
-pub(super) fn transferred_in(
+pub(in crate::raft) fn transferred_in(
     response: &proto::TransferResponse,
 ) -> Result<TransferLeaderResponse<Config>, CodecError> {
     use proto::transfer_response::Result as In;

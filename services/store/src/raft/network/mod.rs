@@ -10,7 +10,7 @@
 mod client;
 mod frame;
 mod link;
-mod message;
+pub(super) mod message;
 mod pacer;
 mod service;
 mod snapshot;
