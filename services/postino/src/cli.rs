@@ -264,6 +264,10 @@ pub(crate) enum BackupAction {
     Create {
         /// A directory that is empty, or is made.
         directory: PathBuf,
+        /// An earlier backup of the same cluster: only bodies that came since are read, and its files
+        /// are linked, or copied where that cannot be. It may be deleted afterwards.
+        #[arg(long, value_name = "DIRECTORY")]
+        incremental: Option<PathBuf>,
     },
     /// Read a backup back: whether nothing is missing and nothing has changed. Needs no running
     /// system.

@@ -13,9 +13,13 @@ static TELL: &Tell = &|line: &str| eprintln!("postino: {line}");
 
 pub(crate) async fn run(action: BackupAction, target: Target) -> Result<(), AdminError> {
     match action {
-        BackupAction::Create { directory } => {
+        BackupAction::Create {
+            directory,
+            incremental,
+        } => {
             let endpoint = target.endpoint()?;
-            let manifest = backup::create(&endpoint, &directory, TELL).await?;
+            let earlier = incremental.as_deref();
+            let manifest = backup::create(&endpoint, &directory, earlier, TELL).await?;
             report(&target, "holds a backup", &directory, &manifest);
         }
         BackupAction::Verify { directory } => {
@@ -28,8 +32,13 @@ pub(crate) async fn run(action: BackupAction, target: Target) -> Result<(), Admi
 
 fn report(target: &Target, what: &str, directory: &Path, manifest: &Manifest) {
     let (rows, bytes) = manifest.total();
+    let earlier = manifest.earlier_bytes();
+    let and_earlier = match earlier {
+        0 => String::new(),
+        earlier => format!(", and {earlier} bytes of earlier backups"),
+    };
     let sentence = format!(
-        "{} {what} of cluster {}: {} mail shards, {rows} rows, {bytes} bytes",
+        "{} {what} of cluster {}: {} mail shards, {rows} rows, {bytes} bytes{and_earlier}",
         directory.display(),
         manifest.cluster,
         manifest.shard_count
@@ -41,6 +50,7 @@ fn report(target: &Target, what: &str, directory: &Path, manifest: &Manifest) {
         "mail_shards": manifest.shard_count,
         "rows": rows,
         "bytes": bytes,
+        "earlier_bytes": earlier,
     });
     output::done(target.json, &sentence, &result);
 }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use super::earlier::Earlier;
 use super::file::Writer;
 use super::manifest::{self, Manifest, ShardFile};
 use super::{ANSWER, BackupError, Tell, asked, client, identity_of};
@@ -32,25 +33,35 @@ const SILENCE: Duration = Duration::from_secs(120);
 const OPENED_AT_ONCE: usize = 16;
 
 /// Takes a backup of the cluster of the store node at `endpoint` into `directory`, which must be
-/// empty or not be there. What it has written when it ends is on disk for good.
+/// empty or not be there. With `earlier`, the directory of a backup of the same cluster, only bodies
+/// that came since are read, and the earlier files are linked or copied. What it has written when it
+/// ends is on disk for good.
 pub async fn create(
     endpoint: &str,
     directory: &Path,
+    earlier: Option<&Path>,
     tell: &Tell,
 ) -> Result<Manifest, BackupError> {
+    let earlier = earlier.map(Earlier::read).transpose()?;
     make_empty(directory)?;
     let channels = Channels::new(GrpcConfig::default());
     let identity = identity_of(&channels, endpoint).await?;
     let nothing = || format!("{endpoint} belongs to no cluster: nothing to back up");
     let identity = identity.ok_or_else(|| BackupError::Refused(nothing()))?;
-    let (cuts, taken_ms) = cut_all(&channels, endpoint, &identity, tell).await?;
+    if let Some(earlier) = &earlier {
+        earlier.check(&identity)?;
+    }
+    let cluster = Running {
+        channels,
+        endpoint,
+        identity: &identity,
+        earlier: earlier.as_ref(),
+    };
+    let (cuts, taken_ms) = cluster.cut_all(tell).await?;
     tell(&format!("{} shards are cut", cuts.len()));
-    let written = write_all(cuts, directory, tell).await;
+    let written = write_all(cuts, directory, earlier.as_ref(), tell).await;
     if written.is_err() {
-        // It was empty: what is there now is ours, and of no use.
-        for shard in 0..=identity.shard_count {
-            let _ = fs::remove_file(directory.join(ShardFile::name(shard)));
-        }
+        empty(directory);
     }
     let manifest = Manifest::new(identity.cluster.to_string(), taken_ms, written?);
     manifest.write(directory)?;
@@ -61,11 +72,17 @@ pub async fn create(
 async fn write_all(
     cuts: Vec<Cut>,
     directory: &Path,
+    earlier: Option<&Earlier>,
     tell: &Tell,
 ) -> Result<Vec<ShardFile>, BackupError> {
     let mut files = Vec::with_capacity(cuts.len());
     for cut in cuts {
-        let file = cut.write(directory).await?;
+        let mut file = cut.write(directory).await?;
+        // A node of an earlier build leaves nothing out.
+        if let Some(earlier) = earlier.filter(|_| file.bodies_after > 0) {
+            let taken = || earlier.take(file.shard, directory);
+            file.earlier = tokio::task::block_in_place(taken)?;
+        }
         tell(&format!(
             "shard {}: {} rows, {} bytes",
             file.shard, file.rows, file.bytes
@@ -73,6 +90,14 @@ async fn write_all(
         files.push(file);
     }
     Ok(files)
+}
+
+/// Removes what a backup has written so far: the directory was empty, and it is of no use.
+fn empty(directory: &Path) {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    for file in files {
+        let _ = fs::remove_file(file.path());
+    }
 }
 
 fn make_empty(directory: &Path) -> Result<(), BackupError> {
@@ -100,121 +125,124 @@ struct Cut {
     _connection: Channels,
 }
 
-/// Cuts all shards; tries again if that does not come about.
-async fn cut_all(
-    channels: &Channels,
-    endpoint: &str,
-    identity: &Identity,
-    tell: &Tell,
-) -> Result<(Vec<Cut>, u64), BackupError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match cut_once(channels, endpoint, identity).await {
-            Ok(cuts) => return Ok(cuts),
-            Err(status) if tries < CUTS => {
-                tell(&format!(
-                    "the shards could not be cut ({}), once more",
-                    status.message()
-                ));
-                sleep(PAUSE * tries).await;
-            }
-            Err(status) => return Err(BackupError::node("the shards could not be cut")(status)),
-        }
-    }
+/// The cluster that a backup is taken of.
+struct Running<'a> {
+    channels: Channels,
+    endpoint: &'a str,
+    identity: &'a Identity,
+    earlier: Option<&'a Earlier>,
 }
 
-async fn cut_once(
-    channels: &Channels,
-    endpoint: &str,
-    identity: &Identity,
-) -> Result<(Vec<Cut>, u64), Status> {
-    let name = ClusterId::random().map_err(|error| Status::internal(error.to_string()))?;
-    let mut node = client(channels, endpoint)?;
-    let hold = HoldRequest {
-        cut: name.to_string(),
-    };
-    let held = node.hold(asked(hold)).await;
-    let cuts = match held {
-        Ok(_) => open_all(channels, endpoint, identity).await,
-        Err(status) => Err(status),
-    };
-    let taken_ms = now_ms();
-    // Also after a failure, so that nothing is held for longer than it must be.
-    let end = EndHoldRequest {
-        cut: name.to_string(),
-    };
-    let ended = node.end_hold(asked(end)).await;
-    let cuts = cuts?;
-    ended?;
-    Ok((cuts, taken_ms))
-}
-
-/// The control group first: an account that it says is there is then there on its shard, since no
-/// account goes during the hold.
-async fn open_all(
-    channels: &Channels,
-    endpoint: &str,
-    identity: &Identity,
-) -> Result<Vec<Cut>, Status> {
-    let open = |shard| open(channels, endpoint, shard);
-    let mut cuts = vec![open(0).await?];
-    let mail: Vec<Cut> = stream::iter((1..=identity.shard_count).map(open))
-        .buffered(OPENED_AT_ONCE)
-        .try_collect()
-        .await?;
-    cuts.extend(mail);
-    let of_this = |cut: &Cut| {
-        cut.head.cluster_id == identity.cluster.to_bytes()
-            && cut.head.shard_count == identity.shard_count
-    };
-    match cuts.iter().all(of_this) {
-        true => Ok(cuts),
-        false => Err(Status::aborted("a node is of another cluster")),
-    }
-}
-
-/// Opens the cut of a shard, wherever that is led.
-async fn open(channels: &Channels, endpoint: &str, shard: u32) -> Result<Cut, Status> {
-    let deadline = Instant::now() + ANSWER;
-    let mut at = endpoint.to_owned();
-    loop {
-        let opened = timeout(ANSWER, open_at(channels, &at, shard)).await;
-        let late = || Status::deadline_exceeded(format!("shard {shard} does not answer"));
-        let status = match opened.unwrap_or_else(|_| Err(late())) {
-            Ok(cut) => return Ok(cut),
-            Err(status) => status,
-        };
-        if Instant::now() >= deadline {
-            return Err(status);
-        }
-        match Fault::of(&status) {
-            Some(Fault {
-                kind: FaultKind::NotLeader,
-                leader,
-                ..
-            }) => {
-                if leader.is_none() {
-                    sleep(Duration::from_millis(100)).await;
+impl Running<'_> {
+    /// Cuts all shards; tries again if that does not come about.
+    async fn cut_all(&self, tell: &Tell) -> Result<(Vec<Cut>, u64), BackupError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.cut_once().await {
+                Ok(cuts) => return Ok(cuts),
+                Err(status) if tries < CUTS => {
+                    tell(&format!(
+                        "the shards could not be cut ({}), once more",
+                        status.message()
+                    ));
+                    sleep(PAUSE * tries).await;
                 }
-                at = leader.unwrap_or_else(|| endpoint.to_owned());
+                Err(status) => {
+                    return Err(BackupError::node("the shards could not be cut")(status));
+                }
             }
-            _ => return Err(status),
+        }
+    }
+
+    async fn cut_once(&self) -> Result<(Vec<Cut>, u64), Status> {
+        let name = ClusterId::random().map_err(|error| Status::internal(error.to_string()))?;
+        let mut node = client(&self.channels, self.endpoint)?;
+        let hold = HoldRequest {
+            cut: name.to_string(),
+        };
+        let held = node.hold(asked(hold)).await;
+        let cuts = match held {
+            Ok(_) => self.open_all().await,
+            Err(status) => Err(status),
+        };
+        let taken_ms = now_ms();
+        // Also after a failure, so that nothing is held for longer than it must be.
+        let end = EndHoldRequest {
+            cut: name.to_string(),
+        };
+        let ended = node.end_hold(asked(end)).await;
+        let cuts = cuts?;
+        ended?;
+        Ok((cuts, taken_ms))
+    }
+
+    /// The control group first: an account that it says is there is then there on its shard, since no
+    /// account goes during the hold.
+    async fn open_all(&self) -> Result<Vec<Cut>, Status> {
+        let mut cuts = vec![self.open(0).await?];
+        let mail = (1..=self.identity.shard_count).map(|shard| self.open(shard));
+        let mail: Vec<Cut> = stream::iter(mail)
+            .buffered(OPENED_AT_ONCE)
+            .try_collect()
+            .await?;
+        cuts.extend(mail);
+        let of_this = |cut: &Cut| {
+            cut.head.cluster_id == self.identity.cluster.to_bytes()
+                && cut.head.shard_count == self.identity.shard_count
+        };
+        match cuts.iter().all(of_this) {
+            true => Ok(cuts),
+            false => Err(Status::aborted("a node is of another cluster")),
+        }
+    }
+
+    /// Opens the cut of a shard, wherever that is led.
+    async fn open(&self, shard: u32) -> Result<Cut, Status> {
+        let deadline = Instant::now() + ANSWER;
+        let mut at = self.endpoint.to_owned();
+        let open = Open {
+            shard,
+            bodies_after: self.earlier.map_or(0, |earlier| earlier.index(shard)),
+        };
+        loop {
+            let opened = timeout(ANSWER, open_at(&self.channels, &at, open)).await;
+            let late = || Status::deadline_exceeded(format!("shard {shard} does not answer"));
+            let status = match opened.unwrap_or_else(|_| Err(late())) {
+                Ok(cut) => return Ok(cut),
+                Err(status) => status,
+            };
+            if Instant::now() >= deadline {
+                return Err(status);
+            }
+            match Fault::of(&status) {
+                Some(Fault {
+                    kind: FaultKind::NotLeader,
+                    leader,
+                    ..
+                }) => {
+                    if leader.is_none() {
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                    at = leader.unwrap_or_else(|| self.endpoint.to_owned());
+                }
+                _ => return Err(status),
+            }
         }
     }
 }
 
-async fn open_at(channels: &Channels, endpoint: &str, shard: u32) -> Result<Cut, Status> {
+async fn open_at(channels: &Channels, endpoint: &str, open: Open) -> Result<Cut, Status> {
     let (steps, asked) = mpsc::channel(2);
-    let open = ReadStep {
-        step: Some(Step::Open(Open { shard })),
+    let step = ReadStep {
+        step: Some(Step::Open(open)),
     };
     let gone = |_| Status::cancelled("nobody takes the request");
-    steps.send(open).await.map_err(gone)?;
+    steps.send(step).await.map_err(gone)?;
     let mut node = client(channels, endpoint)?;
     let mut parts = node.read(ReceiverStream::new(asked)).await?.into_inner();
     match parts.message().await?.and_then(|part| part.part) {
-        Some(Part::Head(head)) if head.shard == shard => Ok(Cut {
+        Some(Part::Head(head)) if head.shard == open.shard => Ok(Cut {
             head,
             steps,
             parts,
@@ -228,6 +256,7 @@ impl Cut {
     /// Reads the shard into its file.
     async fn write(mut self, directory: &Path) -> Result<ShardFile, BackupError> {
         let (shard, term, index) = (self.head.shard, self.head.term, self.head.index);
+        let bodies_after = self.head.bodies_after;
         let what = || format!("shard {shard}");
         let name = ShardFile::name(shard);
         let mut writer = Writer::create(directory.join(&name))?;
@@ -262,6 +291,8 @@ impl Cut {
             rows,
             bytes: written.bytes,
             blake3: written.blake3,
+            bodies_after,
+            earlier: Vec::new(),
         })
     }
 }

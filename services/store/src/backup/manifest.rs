@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::BackupError;
 
-/// The only format so far.
-const FORMAT: u32 = 1;
+/// Every shard is one file, with all bodies.
+const WHOLE: u32 = 1;
+/// A shard may be several files: bodies of earlier backups are in theirs.
+const INCREMENTAL: u32 = 2;
 
 const NAME: &str = "manifest.json";
 
@@ -49,6 +51,18 @@ pub struct ShardFile {
     pub bytes: u64,
     /// BLAKE3 of the file.
     pub blake3: String,
+    /// Bodies of log entries up to this one are not in it, but in `earlier`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bodies_after: u64,
+    /// Files of earlier backups, for their bodies: those of the first entries first. Each of these
+    /// has none itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<ShardFile>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The manifest as it is written: with its own sum.
@@ -61,8 +75,9 @@ struct Sealed {
 
 impl Manifest {
     pub(super) fn new(cluster: String, taken_ms: u64, shards: Vec<ShardFile>) -> Self {
+        let whole = shards.iter().all(|file| file.earlier.is_empty());
         Self {
-            format: FORMAT,
+            format: if whole { WHOLE } else { INCREMENTAL },
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster,
             taken_ms,
@@ -71,10 +86,16 @@ impl Manifest {
         }
     }
 
-    /// Rows and bytes of all files.
+    /// Rows and bytes of the files that this backup wrote itself.
     pub fn total(&self) -> (u64, u64) {
         let sum = |of: fn(&ShardFile) -> u64| self.shards.iter().map(of).sum();
         (sum(|file| file.rows), sum(|file| file.bytes))
+    }
+
+    /// Bytes of the files that it has from earlier backups.
+    pub fn earlier_bytes(&self) -> u64 {
+        let earlier = self.shards.iter().flat_map(|file| &file.earlier);
+        earlier.map(|file| file.bytes).sum()
     }
 
     /// Writes it, all of it or nothing, and makes the directory durable with it.
@@ -111,7 +132,7 @@ impl Manifest {
         let damaged = |what: &dyn std::fmt::Display| BackupError::damaged(&path, what);
         let sealed: Sealed = serde_json::from_slice(&text).map_err(|error| damaged(&error))?;
         let manifest = sealed.manifest;
-        if manifest.format != FORMAT {
+        if ![WHOLE, INCREMENTAL].contains(&manifest.format) {
             return Err(BackupError::Refused(format!(
                 "{} has format {}, which this version cannot read; it was written by version {}",
                 path.display(),
@@ -126,6 +147,10 @@ impl Manifest {
         if !shards.eq(0..=manifest.shard_count) {
             return Err(damaged(&"a shard is missing"));
         }
+        if let Some(file) = manifest.shards.iter().find(|file| !file.has_all_bodies()) {
+            let what = format!("files of shard {} do not fit together", file.shard);
+            return Err(damaged(&what));
+        }
         Ok(manifest)
     }
 
@@ -139,6 +164,36 @@ impl ShardFile {
     /// The name of a shard's file.
     pub(super) fn name(shard: u32) -> String {
         format!("shard-{shard:04}")
+    }
+
+    /// The name of a file of an earlier backup of a shard, in the directory of a later one.
+    pub(super) fn earlier_name(shard: u32, index: u64) -> String {
+        format!("shard-{shard:04}-{index}")
+    }
+
+    /// What the next incremental backup needs of this one: all files with bodies, those of the first
+    /// entries first.
+    pub(super) fn with_bodies(&self) -> Vec<Self> {
+        let own = Self {
+            earlier: Vec::new(),
+            ..self.clone()
+        };
+        let all = self.earlier.iter().cloned().chain([own]);
+        all.filter(|file| file.bodies_after < file.index).collect()
+    }
+
+    /// Whether its bodies and those of the earlier files are all, without a gap.
+    fn has_all_bodies(&self) -> bool {
+        let mut reached = 0;
+        let fits = self.earlier.iter().all(|file| {
+            let fits = file.shard == self.shard
+                && file.earlier.is_empty()
+                && file.bodies_after == reached
+                && file.index > reached;
+            reached = file.index;
+            fits
+        });
+        fits && self.bodies_after == reached && self.index >= reached
     }
 
     pub(super) fn path(&self, directory: &Path) -> PathBuf {

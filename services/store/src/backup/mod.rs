@@ -7,16 +7,23 @@
 //! streams the files to an empty node, which makes them its shards (`renew` says what changes on the
 //! way), becomes the first node of a new cluster, and takes others in as any node does.
 //!
+//! Bodies never change, and the log entry that brought one names it for ever. So an incremental backup
+//! leaves out those of entries that an earlier backup of the cluster includes, and has the earlier
+//! files itself, as links where the file system can: each directory stands for itself (`rows`).
+//!
 //! The number of shards comes from the backup: queue-ids name the shard of their letter, the
 //! directory that of an account. The number of nodes is free, since shards move between nodes.
 
 mod create;
+mod earlier;
 mod error;
 mod file;
 mod manifest;
+mod reading;
 mod references;
 mod renew;
 mod restore;
+mod rows;
 mod verify;
 
 pub use create::create;

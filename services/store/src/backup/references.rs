@@ -15,7 +15,7 @@ use crate::model::{decode, last_u32, last_u64};
 const AT_ONCE: usize = 4 << 20;
 
 /// Where a body lies: log index, number in the entry.
-type Place = (u64, u32);
+pub(super) type Place = (u64, u32);
 
 /// References of one window of places, and then the bodies that are there.
 pub(super) struct References {
@@ -106,6 +106,19 @@ impl References {
         }
         self.next = Some(at);
         Ok(())
+    }
+
+    /// Whether something refers to the body at this place; `None` if that is for the next window to
+    /// say. Asked in the order of places, after the last row.
+    pub(super) fn wants(&mut self, place: Place) -> Option<bool> {
+        if self.below.is_some_and(|below| place >= below) {
+            return None;
+        }
+        self.sorted();
+        let found = self
+            .wanted
+            .binary_search_by_key(&place, |(wanted, _)| *wanted);
+        Some(found.is_ok())
     }
 
     fn sorted(&mut self) -> usize {

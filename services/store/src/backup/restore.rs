@@ -1,18 +1,15 @@
 //! Restoring: an empty node becomes the first one of a new cluster that has the backup's state.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use postino_client::Channels;
 use postino_config::GrpcConfig;
-use postino_proto::admin::v1::restore_step::Step;
-use postino_proto::admin::v1::{RestoreBegin, RestoreFinish, RestoreStep};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::file::Reader;
 use super::manifest::Manifest;
 use super::verify::verify;
-use super::{BackupError, Tell, client, identity_of};
+use super::{BackupError, Tell, client, identity_of, reading};
 use crate::cluster::form;
 use crate::identity::ClusterId;
 
@@ -66,11 +63,9 @@ async fn send(
     let node = client(&channels, endpoint);
     let mut node = node.map_err(BackupError::node(endpoint))?;
     let (steps, sent) = mpsc::channel(AHEAD);
-    let files = manifest.shards.iter();
-    let files = files.map(|file| (file.shard, file.path(directory)));
-    let files: Vec<(u32, PathBuf)> = files.collect();
-    let shard_count = manifest.shard_count;
-    let reading = tokio::task::spawn_blocking(move || read(&files, shard_count, &steps, tell));
+    let (directory, manifest) = (directory.to_owned(), manifest.clone());
+    let reading = move || reading::send_all(&directory, &manifest, &steps, tell);
+    let reading = tokio::task::spawn_blocking(reading);
     let answer = node.restore(ReceiverStream::new(sent)).await;
     // If the files could not be read, the node only knows that the stream ended.
     reading.await.map_err(BackupError::broken)??;
@@ -78,28 +73,4 @@ async fn send(
     let id = ClusterId::from_bytes(&answer.into_inner().cluster_id);
     let id = id.map_err(|error| BackupError::Refused(format!("{endpoint}: {error}")))?;
     Ok(id.to_string())
-}
-
-/// Sends all files; ends early, without an error, when nobody takes the steps any more.
-fn read(
-    files: &[(u32, PathBuf)],
-    shard_count: u32,
-    steps: &mpsc::Sender<RestoreStep>,
-    tell: &Tell,
-) -> Result<(), BackupError> {
-    let send = |step| steps.blocking_send(RestoreStep { step: Some(step) });
-    if send(Step::Begin(RestoreBegin { shard_count })).is_err() {
-        return Ok(());
-    }
-    for (shard, path) in files {
-        let mut file = Reader::open(path)?;
-        while let Some(part) = file.next()? {
-            if send(Step::Part(part)).is_err() {
-                return Ok(());
-            }
-        }
-        tell(&format!("shard {shard} is sent"));
-    }
-    let _ = send(Step::Finish(RestoreFinish {}));
-    Ok(())
 }

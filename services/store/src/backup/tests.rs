@@ -281,8 +281,20 @@ static QUIET: &Tell = &|_| {};
 
 async fn backup(node: &Node) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let manifest = create(&node.endpoint, directory.path(), QUIET).await;
+    let manifest = create(&node.endpoint, directory.path(), None, QUIET).await;
     assert_eq!(manifest.unwrap().shard_count, SHARDS);
+    directory
+}
+
+async fn incremental(node: &Node, earlier: &TempDir) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = create(
+        &node.endpoint,
+        directory.path(),
+        Some(earlier.path()),
+        QUIET,
+    );
+    assert_eq!(manifest.await.unwrap().shard_count, SHARDS);
     directory
 }
 
@@ -378,6 +390,95 @@ async fn a_restored_cluster_has_the_same_rows_under_new_uid_validities() {
     read_back(again.path(), QUIET).unwrap();
 }
 
+fn append(unique: &str, length: u64) -> Kind {
+    Kind::Append(AppendCommand {
+        account: 1,
+        mailbox: "INBOX".into(),
+        upload_id: unique.into(),
+        email: email(),
+        email_size: length,
+        body: Some(own(length)),
+        ..AppendCommand::default()
+    })
+}
+
+fn expunge(uid: u32) -> Kind {
+    Kind::Expunge(ExpungeCommand {
+        account: 1,
+        mailbox: INBOX,
+        uids: vec![UidRange {
+            first: uid,
+            last: uid,
+        }],
+        ignore_deleted_flag: true,
+        limit: 1,
+    })
+}
+
+/// The bodies of shard 1.
+fn bodies(node: &Node) -> Vec<Bytes> {
+    let rows = node.rows(1).into_iter();
+    let bodies = rows.filter(|((family, _), _)| *family == "bodies");
+    bodies.map(|(_, body)| body).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn incremental_backups_stand_for_themselves_and_hold_what_came_between() {
+    let old = Node::leading(10_000).await;
+    old.fill().await;
+    let large = "A".repeat(50_000);
+    old.done(1, append("p2.large", 50_000), large.as_bytes())
+        .await;
+    let first = backup(&old).await;
+
+    old.done(1, append("p3.second", 6), b"second").await;
+    old.done(1, expunge(1), b"").await;
+    let second = incremental(&old, &first).await;
+    // Of the letter of before there is a second name, not a second copy.
+    let own = std::fs::metadata(second.path().join("shard-0001")).unwrap();
+    assert!(own.len() < 10_000, "{}", own.len());
+    drop(first);
+    read_back(second.path(), QUIET).unwrap();
+
+    old.done(1, append("p4.third", 5), b"third").await;
+    let third = incremental(&old, &second).await;
+    // Nothing happens between these two.
+    let fourth = incremental(&old, &third).await;
+    drop((second, third));
+    read_back(fourth.path(), QUIET).unwrap();
+
+    let new = waiting(10_000).await;
+    let members = [new.endpoint.clone()];
+    restore(fourth.path(), &members, QUIET).await.unwrap();
+    new.leads().await;
+    for shard in 0..=SHARDS {
+        let (old, new) = (unchanged(old.rows(shard)), unchanged(new.rows(shard)));
+        assert_eq!(new, old, "shard {shard}");
+    }
+    // What was expunged between two backups is not there any more.
+    let lengths: Vec<usize> = bodies(&new).iter().map(Bytes::len).collect();
+    assert_eq!(lengths, [50_000, 6, 5]);
+
+    // A damaged file of an earlier backup, or none, is found.
+    let manifest = read_back(fourth.path(), QUIET).unwrap();
+    let earlier = manifest.shards[1].earlier[0].file.clone();
+    let path = fourth.path().join(&earlier);
+    flip(&path, 30_000);
+    let refused = read_back(fourth.path(), QUIET).unwrap_err();
+    assert!(refused.to_string().contains(&earlier), "{refused}");
+    std::fs::write(&path, b"short").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let refused = create(&old.endpoint, directory.path(), Some(fourth.path()), QUIET);
+    let refused = refused.await.unwrap_err();
+    assert!(refused.to_string().contains("size"), "{refused}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+
+    // An index of the old cluster's log says nothing in the new one.
+    let refused = create(&new.endpoint, directory.path(), Some(fourth.path()), QUIET);
+    let refused = refused.await.unwrap_err();
+    assert!(refused.to_string().contains("of cluster"), "{refused}");
+}
+
 /// The backup service, asked step by step.
 struct Asked(backup_client::BackupClient<Channel>);
 
@@ -405,7 +506,11 @@ impl Asked {
     async fn open(&mut self, shard: u32) -> Opened {
         let (steps, asked) = mpsc::channel(2);
         let step = |step| ReadStep { step: Some(step) };
-        steps.send(step(Step::Open(Open { shard }))).await.unwrap();
+        let open = Open {
+            shard,
+            bodies_after: 0,
+        };
+        steps.send(step(Step::Open(open))).await.unwrap();
         let parts = self.0.read(ReceiverStream::new(asked)).await.unwrap();
         let mut parts = parts.into_inner();
         let head = parts.message().await.unwrap().unwrap();
@@ -518,7 +623,7 @@ async fn every_flipped_bit_is_found_and_nothing_is_restored_of_it() {
         .await
         .unwrap_err();
     assert!(refused.to_string().contains("already"), "{refused}");
-    let refused = create(&node.endpoint, directory.path(), QUIET).await;
+    let refused = create(&node.endpoint, directory.path(), None, QUIET).await;
     assert!(refused.unwrap_err().to_string().contains("not empty"));
     std::fs::remove_file(directory.path().join("manifest.json")).unwrap();
     let refused = read_back(directory.path(), QUIET).unwrap_err();
@@ -570,6 +675,7 @@ fn files_are_golden() {
             shard: 1,
             term: 4,
             index: 5,
+            bodies_after: 0,
         })),
     };
     let rows = ShardPart {
@@ -617,6 +723,8 @@ fn the_manifest_is_golden() {
         rows: 3,
         bytes: 4,
         blake3: "b".into(),
+        bodies_after: 0,
+        earlier: Vec::new(),
     };
     let manifest = Manifest {
         version: "1.2.3".into(),
@@ -637,4 +745,43 @@ fn the_manifest_is_golden() {
         {\"shard\":1,\"file\":\"shard-0001\",\"term\":1,\"index\":2,\"rows\":3,\"bytes\":4,\
         \"blake3\":\"b\"}]},\"blake3\":\"";
     assert!(compact.starts_with(expected), "{compact}");
+
+    // With files of earlier backups it is of another format.
+    let later = ShardFile {
+        index: 7,
+        bodies_after: 2,
+        earlier: vec![ShardFile {
+            file: ShardFile::earlier_name(1, 2),
+            ..file(1)
+        }],
+        ..file(1)
+    };
+    let golden = Manifest {
+        version: "1.2.3".into(),
+        taken_ms: 5,
+        ..Manifest::new("c".into(), 5, vec![file(0), later.clone()])
+    };
+    golden.write(directory.path()).unwrap();
+    assert_eq!(Manifest::read(directory.path()).unwrap(), golden);
+    let text = std::fs::read_to_string(directory.path().join("manifest.json")).unwrap();
+    let compact: String = text.split_whitespace().collect();
+    let expected = "{\"shard\":1,\"file\":\"shard-0001\",\"term\":1,\"index\":7,\"rows\":3,\"bytes\":4,\
+        \"blake3\":\"b\",\"bodies_after\":2,\"earlier\":[\
+        {\"shard\":1,\"file\":\"shard-0001-2\",\"term\":1,\"index\":2,\"rows\":3,\"bytes\":4,\
+        \"blake3\":\"b\"}]}";
+    assert!(compact.contains(expected), "{compact}");
+    assert!(
+        compact.starts_with("{\"manifest\":{\"format\":2,"),
+        "{compact}"
+    );
+
+    // Files between which bodies would be missing do not make a backup.
+    let gap = ShardFile {
+        bodies_after: 3,
+        ..later
+    };
+    let gap = Manifest::new("c".into(), 5, vec![file(0), gap]);
+    gap.write(directory.path()).unwrap();
+    let refused = Manifest::read(directory.path()).unwrap_err();
+    assert!(refused.to_string().contains("fit together"), "{refused}");
 }

@@ -74,9 +74,13 @@ impl Backup for Context {
         let group = self.shards.led(shard)?;
         // What was acknowledged anywhere before this call is in the cut.
         group.read_barrier().await.map_err(Fault::from)?;
-        let cut = raft::cut(self.shards.db().clone(), shard).await;
+        let cut = raft::cut(self.shards.db().clone(), shard, open.bodies_after).await;
         let cut = cut.map_err(internal)?;
         let cut = cut.ok_or_else(|| Status::unavailable("the shard has not begun yet"))?;
+        if cut.index < open.bodies_after {
+            let ahead = format!("shard {shard} has not come as far as the earlier backup says");
+            return Err(Status::failed_precondition(ahead));
+        }
         let identity = *self.shards.node()?.identity();
         let head = ShardHead {
             cluster_id: identity.cluster.to_bytes(),
@@ -84,6 +88,7 @@ impl Backup for Context {
             shard: shard.get(),
             term: cut.term,
             index: cut.index,
+            bodies_after: open.bodies_after,
         };
         let context = self.clone();
         Ok(Response::new(pages::stream(move |pages| async move {

@@ -25,7 +25,7 @@ pub(crate) async fn read(db: Db, shard: ShardId) -> io::Result<Option<(Meta, Par
     let (sender, parts) = pipe();
     let (describe, described) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = send(&db, shard, describe, sender, None) {
+        if let Err(error) = send(&db, shard, 0, describe, sender, None) {
             tracing::error!(%shard, %error, "a snapshot cannot be read");
         }
     });
@@ -52,16 +52,17 @@ impl Cut {
     }
 }
 
-/// Cuts a shard now; `None` if nothing has been applied yet.
+/// Cuts a shard now; `None` if nothing has been applied yet. Bodies of entries up to `bodies_after`
+/// are left out; 0 leaves out none.
 ///
 /// A thread of its own holds the view, since that may take hours: the threads of the runtime are
 /// for short waits.
-pub(crate) async fn cut(db: Db, shard: ShardId) -> io::Result<Option<Cut>> {
+pub(crate) async fn cut(db: Db, shard: ShardId, bodies_after: u64) -> io::Result<Option<Cut>> {
     let (sender, parts) = pipe();
     let (describe, described) = oneshot::channel();
     let (go, gone) = oneshot::channel();
     let read = move || {
-        if let Err(error) = send(&db, shard, describe, sender, Some(gone)) {
+        if let Err(error) = send(&db, shard, bodies_after, describe, sender, Some(gone)) {
             tracing::error!(%shard, %error, "a shard cannot be read for a backup");
         }
     };
@@ -83,6 +84,7 @@ pub(crate) async fn cut(db: Db, shard: ShardId) -> io::Result<Option<Cut>> {
 fn send(
     db: &Db,
     shard: ShardId,
+    bodies_after: u64,
     describe: oneshot::Sender<Option<Meta>>,
     parts: mpsc::Sender<proto::SnapshotPart>,
     go: Option<oneshot::Receiver<()>>,
@@ -100,6 +102,10 @@ fn send(
     let everything = KeyRange::prefix(space.key());
     // Bodies of entries that are not applied belong to the log.
     let bodies = everything.clone().below(space.key().u64(last.index + 1));
+    let bodies = match bodies_after {
+        0 => bodies,
+        last => bodies.from(space.key().u64(last.saturating_add(1))),
+    };
     let state = Family::STATE.map(|family| (family, everything.clone()));
     for (family, range) in state.into_iter().chain([(Family::Bodies, bodies)]) {
         let skip = space.key().as_slice().len();
