@@ -1,11 +1,13 @@
 //! What our own calls fail with, beyond the gRPC code: carried in metadata, so that a caller can
 //! act on it without reading a text that is meant for people.
 
+use postino_types::ShardId;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 const KIND: &str = "postino-fault";
 const LEADER: &str = "postino-leader";
+const SHARD: &str = "postino-shard";
 
 /// The kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +32,10 @@ pub enum FaultKind {
     Uninitialised,
     /// The call carried another cluster's id.
     WrongCluster,
+    /// The account is moving to another shard; nothing was submitted.
+    Moving,
+    /// The account lives on another shard, which the fault names; nothing was submitted.
+    Moved,
 }
 
 impl FaultKind {
@@ -46,6 +52,8 @@ impl FaultKind {
             Self::UploadLost => ("upload-lost", Code::Aborted),
             Self::Uninitialised => ("uninitialised", Code::FailedPrecondition),
             Self::WrongCluster => ("wrong-cluster", Code::FailedPrecondition),
+            Self::Moving => ("moving", Code::Unavailable),
+            Self::Moved => ("moved", Code::Unavailable),
         }
     }
 
@@ -62,6 +70,8 @@ impl FaultKind {
             "upload-lost" => Self::UploadLost,
             "uninitialised" => Self::Uninitialised,
             "wrong-cluster" => Self::WrongCluster,
+            "moving" => Self::Moving,
+            "moved" => Self::Moved,
             _ => return None,
         })
     }
@@ -72,7 +82,7 @@ impl FaultKind {
     }
 }
 
-/// A fault: its kind, a text for people, and for [`FaultKind::NotLeader`] where the leader is.
+/// A fault: its kind, a text for people, and where to go instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
@@ -80,17 +90,29 @@ pub struct Fault {
     pub kind: FaultKind,
     /// A text for people.
     pub message: String,
-    /// The leader's endpoint, if known.
+    /// Of [`FaultKind::NotLeader`]: the leader's endpoint, if known.
     pub leader: Option<String>,
+    /// Of [`FaultKind::Moved`]: the shard that the account lives on.
+    pub shard: Option<ShardId>,
 }
 
 impl Fault {
-    /// A fault without a leader hint.
+    /// A fault that says nothing of where to go.
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
             leader: None,
+            shard: None,
+        }
+    }
+
+    /// "The account lives on another shard".
+    pub fn moved(shard: ShardId) -> Self {
+        let message = format!("the account lives on shard {shard} now");
+        Self {
+            shard: Some(shard),
+            ..Self::new(FaultKind::Moved, message)
         }
     }
 
@@ -111,10 +133,12 @@ impl Fault {
             .get(LEADER)
             .and_then(|v| v.to_str().ok())
             .map(str::to_owned);
+        let shard = metadata.get(SHARD).and_then(|v| v.to_str().ok());
         Some(Self {
             kind,
             message: status.message().to_owned(),
             leader,
+            shard: shard.and_then(|v| v.parse().ok()).map(ShardId::new),
         })
     }
 }
@@ -129,6 +153,11 @@ impl From<Fault> for Status {
         // An endpoint that is no header value is left out: it is only a hint.
         if let Some(value) = fault.leader.and_then(|leader| leader.parse().ok()) {
             status.metadata_mut().insert(LEADER, value);
+        }
+        if let Some(shard) = fault.shard {
+            status
+                .metadata_mut()
+                .insert(SHARD, MetadataValue::from(shard.get()));
         }
         status
     }
@@ -151,7 +180,9 @@ mod tests {
             FaultKind::TooBig => FaultKind::UploadLost,
             FaultKind::UploadLost => FaultKind::Uninitialised,
             FaultKind::Uninitialised => FaultKind::WrongCluster,
-            FaultKind::WrongCluster => return None,
+            FaultKind::WrongCluster => FaultKind::Moving,
+            FaultKind::Moving => FaultKind::Moved,
+            FaultKind::Moved => return None,
         })
     }
 
@@ -162,6 +193,7 @@ mod tests {
         for kind in kinds {
             let fault = Fault {
                 leader: Some("http://a:1".into()),
+                shard: Some(ShardId::new(7)),
                 ..Fault::new(kind, "why")
             };
             let status = Status::from(fault.clone());
@@ -169,7 +201,7 @@ mod tests {
             assert_eq!(Fault::of(&status), Some(fault));
             met += 1;
         }
-        assert_eq!(met, 10);
+        assert_eq!(met, 12);
         assert_eq!(Fault::of(&Status::internal("x")), None);
     }
 }

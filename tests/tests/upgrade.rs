@@ -105,12 +105,12 @@ async fn stores_are_rolled_to_a_higher_level_under_load_and_replicas_stay_equal(
         async move { compare(&cluster, &stop, &seen).await }
     });
     roll(&cluster, &letters).await?;
-    risen(&cluster, "store-3", 2).await?;
-    assert_eq!(supported(&cluster, "store-1").await?, ["1-2"; 3]);
+    risen(&cluster, "store-3", 3).await?;
+    assert_eq!(supported(&cluster, "store-1").await?, ["1-3"; 3]);
     letters.grow(20).await?;
     let before = seen.load(Ordering::Relaxed);
     let more = async || (seen.load(Ordering::Relaxed) > before + 2).then_some(());
-    until("replicas agree under load at level 2", seconds(60), more).await?;
+    until("replicas agree under load at level 3", seconds(60), more).await?;
     stop.store(true, Ordering::Relaxed);
     comparing.await??;
     letters.end(&cluster, "store-1").await?;
@@ -120,7 +120,7 @@ async fn stores_are_rolled_to_a_higher_level_under_load_and_replicas_stay_equal(
     cluster.stop("store-2").await?;
     assert!(cluster.start("store-2").await.is_err());
     let log = cluster.log("store-2");
-    assert!(log.contains("is at feature level 2, and this build knows levels up to 1 only"));
+    assert!(log.contains("is at feature level 3, and this build knows levels up to 1 only"));
     cluster.start_without("store-2", CAP).await?;
     agree(&cluster, "store-2").await?;
     cluster.down().await

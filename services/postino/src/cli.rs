@@ -230,6 +230,22 @@ pub(crate) enum AccountAction {
     },
     /// Add accounts from a CSV file with lines of address,password.
     Import { file: PathBuf },
+    /// Move an account with its mail to another shard; it stays in use.
+    Move {
+        address: String,
+        /// The shard to move it to.
+        #[arg(long)]
+        to: u32,
+        /// Wait until it is there.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List the accounts that move, and how far they are.
+    Moves {
+        /// List them again every second.
+        #[arg(long)]
+        watch: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,10 +1,11 @@
 //! Filing letters into mailboxes of this cluster: exactly once, since the mailbox's shard
 //! remembers (queue-id, recipient).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postino_proto::store::v1::{DeliverBegin, DeliverStatus, DeliverTarget, Letter};
+use postino_proto::store::v1::{DeliverBegin, DeliverResult, DeliverStatus, DeliverTarget, Letter};
 use postino_types::{EnhancedStatus, Reply};
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
@@ -79,14 +80,7 @@ impl Local {
         let Ok(_permit) = self.permits.acquire().await else {
             return GroupEnd::postponed(Postponed::briefly(self.retry));
         };
-        let begin = DeliverBegin {
-            shard,
-            queue_id: letter.queue_id.clone(),
-            targets: targets(letter, recipients),
-            email: letter.email.clone(),
-            size: letter.size,
-        };
-        match self.store.deliver(begin).await {
+        match self.file(letter, shard, recipients).await {
             Ok(results) => {
                 let result = |&recipient: &u32| {
                     let found = results.iter().find(|result| result.recipient == recipient);
@@ -114,6 +108,53 @@ impl Local {
     }
 }
 
+/// How often one delivery follows mailboxes that move on and on.
+const MOVES: usize = 4;
+
+impl Local {
+    /// Files a letter on the shard that the letter names; for mailboxes that have moved since it was
+    /// accepted, on the shards where they are now.
+    async fn file(
+        &self,
+        letter: &Letter,
+        shard: u32,
+        recipients: &[u32],
+    ) -> Result<Vec<DeliverResult>, CallError> {
+        let mut results = Vec::with_capacity(recipients.len());
+        let mut places = BTreeMap::from([(shard, recipients.to_vec())]);
+        for _ in 0..=MOVES {
+            let mut moved: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+            for (shard, recipients) in std::mem::take(&mut places) {
+                let begin = DeliverBegin {
+                    shard,
+                    queue_id: letter.queue_id.clone(),
+                    targets: targets(letter, &recipients),
+                    email: letter.email.clone(),
+                    size: letter.size,
+                };
+                for result in self.store.deliver(begin).await? {
+                    match result.status() {
+                        DeliverStatus::Moved => {
+                            moved
+                                .entry(result.shard)
+                                .or_default()
+                                .push(result.recipient);
+                        }
+                        _ => results.push(result),
+                    }
+                }
+            }
+            if moved.is_empty() {
+                return Ok(results);
+            }
+            places = moved;
+        }
+        Err(CallError::Unavailable(
+            "a mailbox moves on and on".to_owned(),
+        ))
+    }
+}
+
 fn targets(letter: &Letter, recipients: &[u32]) -> Vec<DeliverTarget> {
     let envelope = letter.envelope.as_ref();
     let target = |&recipient: &u32| {
@@ -136,7 +177,7 @@ fn reply(status: Option<DeliverStatus>) -> Reply {
         Some(DeliverStatus::NoAccount) => {
             Reply::new(550, EnhancedStatus::permanent(1, 1), "no such user here")
         }
-        Some(DeliverStatus::Unspecified) | None => internal_error(),
+        Some(DeliverStatus::Unspecified | DeliverStatus::Moved) | None => internal_error(),
     }
 }
 

@@ -61,6 +61,10 @@ pub(crate) fn is_urgent(kind: &Kind) -> bool {
             | Kind::CreateAccount(_)
             | Kind::AddDomain(_)
             | Kind::SetAlias(_)
+            | Kind::BeginAccountMove(_)
+            | Kind::OpenImport(_)
+            | Kind::ImportEmail(_)
+            | Kind::ImportRows(_)
     )
 }
 

@@ -191,6 +191,15 @@ impl StoreConfig {
                 self.placement.replicas > 0,
                 "placement.replicas must not be 0",
             ),
+            (
+                self.placement.accounts_at_once > 0,
+                "placement.accounts_at_once must not be 0",
+            ),
+            (
+                self.placement.account_rate.get() == 0
+                    || self.placement.account_rate >= ByteSize::kib(64),
+                "placement.account_rate must be 0, for no limit, or at least 64 KiB",
+            ),
             (self.backup.hold > zero, "backup.hold must not be 0"),
             (self.backup.lifetime > zero, "backup.lifetime must not be 0"),
             (
@@ -225,6 +234,11 @@ pub struct PlacementConfig {
     pub leads_at_once: u32,
     /// A move that makes no progress for so long is given up.
     pub move_patience: Duration,
+    /// Accounts that move to another shard at once, in the whole cluster.
+    pub accounts_at_once: u32,
+    /// Octets that this node sends per second of accounts that move while they are in use; 0 is
+    /// without limit, else 64 KiB at least. What comes meanwhile is sent at once in the end.
+    pub account_rate: ByteSize,
 }
 
 impl Default for PlacementConfig {
@@ -236,6 +250,8 @@ impl Default for PlacementConfig {
             moves_at_once: 2,
             leads_at_once: 32,
             move_patience: Duration::mins(10),
+            accounts_at_once: 2,
+            account_rate: ByteSize::mib(64),
         }
     }
 }

@@ -43,7 +43,11 @@ pub(crate) async fn run(context: Context, group: Group, stop: CancellationToken)
 
 async fn lead(context: &Context, group: &Group, term: u64) {
     if group.shard().is_control() {
-        tokio::join!(complete(context), placement::conduct(context, group));
+        tokio::join!(
+            complete(context),
+            context.move_accounts(),
+            placement::conduct(context, group)
+        );
         return;
     }
     start_lease(context, group, term).await;

@@ -4,6 +4,7 @@
 //! |-------|------------------------------------------------------------------|
 //! | 1     | everything that there was before levels                          |
 //! | 2     | `Checksum`: replicas are compared at a mark in the log; `RaiseLevel`; backups: `Hold`, `EndHold`, `ReleaseRemote` |
+//! | 3     | accounts move: all commands of a move; marks of filed letters name the account |
 //!
 //! A build supports some levels and reports which. Each shard stores its level, which only rises:
 //! by a command, once every node supports more (`placement/levels`). A command that needs more than
@@ -20,11 +21,13 @@ use crate::model::spool::{self, ShardRow};
 /// The lowest level of a shard that this build can go on from.
 const LOWEST: u32 = 1;
 /// The highest level that this build knows.
-const HIGHEST: u32 = 2;
+const HIGHEST: u32 = 3;
 /// The level that brings marks for checksums.
 pub(crate) const MARKS: u32 = 2;
 /// The level that brings backups.
 pub(crate) const BACKUPS: u32 = 2;
+/// The level at which accounts move.
+pub(crate) const ACCOUNT_MOVES: u32 = 3;
 
 /// Lowers the highest level of a process; only in builds for tests, which run two builds side by
 /// side with it.
@@ -78,6 +81,15 @@ pub(crate) fn needed(kind: &Kind) -> u32 {
     match kind {
         Kind::Checksum(_) | Kind::RaiseLevel(_) => MARKS,
         Kind::Hold(_) | Kind::EndHold(_) | Kind::ReleaseRemote(_) => BACKUPS,
+        Kind::OpenImport(_)
+        | Kind::ImportEmail(_)
+        | Kind::ImportRows(_)
+        | Kind::FinishImport(_)
+        | Kind::CloseForMove(_)
+        | Kind::LeaveAccount(_)
+        | Kind::BeginAccountMove(_)
+        | Kind::SwitchAccount(_)
+        | Kind::EndAccountMove(_) => ACCOUNT_MOVES,
         _ => LOWEST,
     }
 }

@@ -350,7 +350,11 @@ fn is_elsewhere(status: &Status) -> bool {
 
 /// Certainly nothing was submitted.
 fn is_unsubmitted(status: &Status) -> bool {
-    let kinds = [FaultKind::NotLeader, FaultKind::Overloaded];
+    let kinds = [
+        FaultKind::NotLeader,
+        FaultKind::Overloaded,
+        FaultKind::Moving,
+    ];
     Fault::of(status).is_some_and(|fault| kinds.contains(&fault.kind))
 }
 
@@ -360,7 +364,9 @@ fn is_passing(status: &Status) -> bool {
     use tonic::Code;
     let kind = Fault::of(status).map(|fault| fault.kind);
     match kind {
-        Some(FaultKind::NotLeader | FaultKind::Unknown | FaultKind::Overloaded) => true,
+        Some(
+            FaultKind::NotLeader | FaultKind::Unknown | FaultKind::Overloaded | FaultKind::Moving,
+        ) => true,
         Some(_) => false,
         // Not from our services but from the transport: the node at the other end is going down.
         None => {
@@ -378,6 +384,8 @@ pub(crate) fn refusal(refused: Refused) -> Status {
         RefusalKind::TooBig => FaultKind::TooBig,
         RefusalKind::UploadLost => FaultKind::UploadLost,
         RefusalKind::Held => FaultKind::Overloaded,
+        RefusalKind::Moving => FaultKind::Moving,
+        RefusalKind::Moved => return Fault::moved(ShardId::new(refused.shard)).into(),
         RefusalKind::NotFound => return Status::not_found(refused.message),
         RefusalKind::AlreadyExists => return Status::already_exists(refused.message),
         RefusalKind::FailedPrecondition => return Status::failed_precondition(refused.message),

@@ -90,6 +90,7 @@ impl Arena {
             None
         };
         until("the queue is empty", RECOVERY, empty).await?;
+        self.settle().await?;
         let reads = async || {
             let imap = crate::imap::Imap::login(self.cluster.imap().ok()?, BOB, PASSWORD);
             imap.await.ok().map(drop)

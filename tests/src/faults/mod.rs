@@ -3,8 +3,8 @@
 //! [`schedule`] makes the faults from a seed, [`inject`] carries them out in an [`arena`]: each store
 //! lives on a host of its own ([`network`]) and reaches the others through a [`proxy`], one has a
 //! [`disk`] that can be filled, and every process has a [`clock`] that can jump. Meanwhile letters
-//! come in ([`crate::load`]), flags change ([`flags`]) and somebody looks on ([`observe`]). What was
-//! seen is a [`history`], and this must hold of it:
+//! come in ([`crate::load`]), flags change ([`flags`]), accounts move ([`wander`]) and somebody looks on
+//! ([`observe`]). What was seen is a [`history`], and this must hold of it:
 //!
 //! - every letter with a 250 is in its mailbox once, every other one at most once;
 //! - a UID names the same message for ever, UIDs rise, and mod-sequences do ([`uids`]);
@@ -27,6 +27,7 @@ pub mod proxy;
 pub mod register;
 pub mod schedule;
 pub mod uids;
+pub mod wander;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -73,6 +74,8 @@ pub struct Plan {
 pub struct Report {
     /// Faults carried out.
     pub faults: usize,
+    /// Accounts that were sent to another shard meanwhile.
+    pub moves: usize,
     /// The letters.
     pub letters: smtp::Outcome,
     /// From the end of the last fault until all was as before.
@@ -114,7 +117,8 @@ async fn within(plan: &Plan, arena: &Arena, history: &mut History) -> Result<Rep
         .map(|(user, mailbox)| tokio::spawn(Observer::new(imap, user, mailbox).look(stop)));
 
     let steps = schedule::plan(plan.seed, plan.length, plan.stores, &plan.kinds);
-    let suffered = arena.suffer(plan.seed, &steps).await;
+    let suffering = arena.suffer(plan.seed, &steps);
+    let (suffered, moves) = tokio::join!(suffering, arena.wander(plan.seed, stop));
     let over = Instant::now();
     // Whatever went wrong, what was seen up to then is kept.
     let letters = sending.await?;
@@ -148,6 +152,7 @@ async fn within(plan: &Plan, arena: &Arena, history: &mut History) -> Result<Rep
     cluster.down().await?;
     Ok(Report {
         faults: steps.len(),
+        moves,
         letters: letters?,
         recovery,
         proof,

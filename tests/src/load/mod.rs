@@ -6,6 +6,7 @@ pub mod imap;
 pub mod journal;
 pub mod letters;
 pub mod mailboxes;
+pub mod reader;
 pub mod smtp;
 
 /// The longest time that is told apart, microseconds.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use postino_proto::admin::v1::admin_client::AdminClient as Stub;
 use postino_proto::admin::v1::{
     AddAccountRequest, AddAccountResponse, AddAliasRequest, AddAliasResponse, AddDomainRequest,
-    AddDomainResponse, CredentialCost, GetCredentialCostRequest, ListAccountsRequest,
-    ListAccountsResponse, ListAliasesRequest, ListAliasesResponse, ListDomainsRequest,
-    ListDomainsResponse, ListQueueRequest, ListQueueResponse, ReleaseQueueRequest,
+    AddDomainResponse, CredentialCost, GetCredentialCostRequest, ListAccountMovesRequest,
+    ListAccountMovesResponse, ListAccountsRequest, ListAccountsResponse, ListAliasesRequest,
+    ListAliasesResponse, ListDomainsRequest, ListDomainsResponse, ListQueueRequest,
+    ListQueueResponse, MoveAccountRequest, MoveAccountResponse, ReleaseQueueRequest,
     ReleaseQueueResponse, RemoveAccountRequest, RemoveAccountResponse, RemoveAliasRequest,
     RemoveAliasResponse, RemoveDomainRequest, RemoveDomainResponse, RetryQueueRequest,
     RetryQueueResponse, SetPasswordRequest, SetPasswordResponse, ShowLetterRequest,
@@ -73,6 +74,10 @@ impl AdminClient {
         remove_account(RemoveAccountRequest) -> RemoveAccountResponse, Unsubmitted;
         /// Sets an account's credential.
         set_password(SetPasswordRequest) -> SetPasswordResponse, Always;
+        /// Begins to move an account to another shard.
+        move_account(MoveAccountRequest) -> MoveAccountResponse, Always;
+        /// Accounts that move.
+        list_account_moves(ListAccountMovesRequest) -> ListAccountMovesResponse, Always;
         /// Adds an alias, or sets the targets of one.
         add_alias(AddAliasRequest) -> AddAliasResponse, Always;
         /// All aliases.
@@ -155,7 +160,9 @@ impl AdminClient {
                     return Err(Failed::Final(CallError::Unknown(text)));
                 }
                 Verdict::Lost(text) => passing = Some(CallError::Unknown(text)),
-                Verdict::Busy(fault) => passing = passing.or(Some(fault.into())),
+                Verdict::Busy(fault) | Verdict::Moving(fault) => {
+                    passing = passing.or(Some(fault.into()))
+                }
                 Verdict::NodeDown(text) => {
                     down = CallError::Unavailable(format!("{endpoint}: {text}"));
                 }

@@ -47,7 +47,7 @@ impl<T> Stream for Items<T> {
             }
             Poll::Ready(Some(Err(status))) => match judge(&status) {
                 Verdict::Final(error) => error,
-                Verdict::Busy(fault) => fault.into(),
+                Verdict::Busy(fault) | Verdict::Moving(fault) => fault.into(),
                 Verdict::NodeDown(text) | Verdict::Lost(text) => CallError::Unavailable(text),
                 Verdict::Elsewhere(_) => CallError::Unavailable("the leader changed".to_owned()),
             },

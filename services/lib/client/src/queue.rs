@@ -42,7 +42,7 @@ impl QueueClient {
             Ok(Ok(answer)) => Ok(Response::into_inner(answer)),
             Ok(Err(status)) => Err(match judge(&status) {
                 Verdict::Final(error) => error,
-                Verdict::Busy(fault) => fault.into(),
+                Verdict::Busy(fault) | Verdict::Moving(fault) => fault.into(),
                 Verdict::NodeDown(text) => CallError::Unavailable(text),
                 Verdict::Elsewhere(_) => CallError::Unavailable("the pod declined".to_owned()),
                 Verdict::Lost(text) => CallError::Unknown(text),

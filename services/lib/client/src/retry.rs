@@ -26,6 +26,8 @@ pub(crate) enum Verdict {
     NodeDown(String),
     /// Nothing was submitted; too much to do at the moment.
     Busy(Fault),
+    /// Nothing was submitted; the account is closed for a moment, while it moves.
+    Moving(Fault),
     /// It may have been done.
     Lost(String),
     /// The answer.
@@ -39,6 +41,7 @@ pub(crate) fn judge(status: &Status) -> Verdict {
             FaultKind::NotLeader => Verdict::Elsewhere(fault.leader),
             FaultKind::Uninitialised => Verdict::NodeDown(fault.message),
             FaultKind::Overloaded => Verdict::Busy(fault),
+            FaultKind::Moving => Verdict::Moving(fault),
             FaultKind::Unknown => Verdict::Lost(fault.message),
             _ => Verdict::Final(fault.into()),
         };
@@ -134,11 +137,14 @@ mod tests {
             (FaultKind::TooBig, "final"),
             (FaultKind::UploadLost, "final"),
             (FaultKind::WrongCluster, "final"),
+            (FaultKind::Moving, "moving"),
+            (FaultKind::Moved, "final"),
         ];
         for (kind, expected) in kinds {
             let found = match judge(Fault::new(kind, "x")) {
                 Verdict::Lost(_) => "lost",
                 Verdict::Busy(_) => "busy",
+                Verdict::Moving(_) => "moving",
                 Verdict::NodeDown(_) => "down",
                 Verdict::Final(_) => "final",
                 Verdict::Elsewhere(_) => "elsewhere",

@@ -118,7 +118,7 @@ impl RoutingClient {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(status)) => match judge(&status) {
                     Verdict::Final(error) => return Err(error),
-                    Verdict::Busy(fault) => fault.message,
+                    Verdict::Busy(fault) | Verdict::Moving(fault) => fault.message,
                     Verdict::NodeDown(text) | Verdict::Lost(text) => text,
                     Verdict::Elsewhere(_) => "the store has no leader".to_owned(),
                 },

@@ -13,7 +13,7 @@ use postino_proto::store::v1::append_request::Step as AppendStep;
 use postino_proto::store::v1::mail_store_client::MailStoreClient;
 use postino_proto::store::v1::spool_client::SpoolClient;
 use postino_proto::store::v1::{
-    AcceptBegin, AcceptFinish, AcceptRequest, AcceptResponse, AppendBegin, AppendFinish,
+    AcceptBegin, AcceptFinish, AcceptRequest, AcceptResponse, Account, AppendBegin, AppendFinish,
     AppendRequest, AppendResponse, ResolveAcceptRequest,
 };
 use postino_types::{Permanence, QueueId, ShardId};
@@ -30,6 +30,8 @@ use crate::{CallError, Channel};
 
 /// Chunks under way to the store.
 const UNDER_WAY: usize = 2;
+/// How often one message follows an account that moves on and on.
+const MOVES: usize = 4;
 
 /// Why a message was not handed over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +67,11 @@ pub trait Kind: Clone + Send + Sync + 'static {
     /// What the store says.
     type Response: Send + 'static;
 
+    /// The account that it is for, if it is for one.
+    #[doc(hidden)]
+    fn account(&mut self) -> Option<&mut Account> {
+        None
+    }
     #[doc(hidden)]
     fn begin(&self) -> Self::Request;
     #[doc(hidden)]
@@ -172,8 +179,9 @@ impl<K: Kind> Upload<K> {
 
     /// Ends the message and waits until the store has it.
     pub async fn finish(mut self, finish: K::Finish) -> Result<K::Response, UploadError> {
-        if let State::Kept { chunks, .. } = &self.state {
-            return self.replay(chunks, finish).await;
+        if let State::Kept { chunks, .. } = &mut self.state {
+            let chunks = std::mem::take(chunks);
+            return self.replay(&chunks, finish).await;
         }
         self.send(K::finish(finish)).await?;
         // The stream ends behind the finish.
@@ -189,6 +197,10 @@ impl<K: Kind> Upload<K> {
             Err(_) => CallError::Unknown("no answer in time".to_owned()),
         };
         if !error.is_unknown() {
+            // The octets are gone; the next message goes where the account lives.
+            if let Some(account) = self.kind.account() {
+                self.client.learn(account.account, &error);
+            }
             return Err(error.into());
         }
         loop {
@@ -206,10 +218,38 @@ impl<K: Kind> Upload<K> {
 
     /// A whole small message, as often as it takes.
     async fn replay(
-        &self,
+        &mut self,
         chunks: &[Bytes],
         finish: K::Finish,
     ) -> Result<K::Response, UploadError> {
+        let mut moves = 0;
+        loop {
+            let error = match self.replay_once(chunks, &finish).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            moves += 1;
+            if !self.follow(&error) || moves > MOVES {
+                return Err(error.into());
+            }
+        }
+    }
+
+    /// Whether an error says that the account has moved; the message goes to its new shard then.
+    fn follow(&mut self, error: &CallError) -> bool {
+        let Some(account) = self.kind.account() else {
+            return false;
+        };
+        let moved = self.client.learn(account.account, error);
+        self.shard = self.client.home(account);
+        moved
+    }
+
+    async fn replay_once(
+        &self,
+        chunks: &[Bytes],
+        finish: &K::Finish,
+    ) -> Result<K::Response, CallError> {
         let (max, limits) = (self.client.max_message(), self.client.quick());
         let accepted = self
             .client
@@ -220,7 +260,7 @@ impl<K: Kind> Upload<K> {
                 steps.push(K::finish(finish.clone()));
                 K::call(channel, max, futures::stream::iter(steps))
             });
-        accepted.await.map_err(UploadError::from)
+        accepted.await
     }
 
     /// Begins the one attempt of a large message.
@@ -367,7 +407,9 @@ impl Kind for LetterUpload {
 pub struct MessageUpload(AppendBegin);
 
 impl Upload<MessageUpload> {
-    pub(crate) fn of_message(client: StoreClient, shard: ShardId, begin: AppendBegin) -> Self {
+    pub(crate) fn of_message(client: StoreClient, mut begin: AppendBegin) -> Self {
+        let account = begin.account.get_or_insert_default();
+        let shard = client.home(account);
         Self::new(client, shard, MessageUpload(begin))
     }
 }
@@ -376,6 +418,10 @@ impl Kind for MessageUpload {
     type Request = AppendRequest;
     type Finish = AppendFinish;
     type Response = AppendResponse;
+
+    fn account(&mut self) -> Option<&mut Account> {
+        self.0.account.as_mut()
+    }
 
     fn begin(&self) -> AppendRequest {
         AppendRequest {

@@ -10,7 +10,7 @@ use postino_types::Secret;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{AdminError, import, output, password};
+use super::{AdminError, account_move, import, output, password};
 use crate::cli::{AccountAction, Target};
 
 /// Accounts asked for at once.
@@ -69,6 +69,11 @@ pub(crate) async fn run(action: AccountAction, target: Target) -> Result<(), Adm
             let sentence = format!("{address} has a new password");
             output::done(target.json, &sentence, &json!({ "address": address }));
         }
+        AccountAction::Move { address, to, wait } => {
+            account_move::begin(&admin, address, to, wait, target.json).await?;
+        }
+        AccountAction::Moves { watch: false } => account_move::show(&admin, target.json).await?,
+        AccountAction::Moves { watch: true } => account_move::watch(&admin, target.json).await?,
         AccountAction::Import { file } => import::run(&admin, &file, target.json).await?,
     }
     Ok(())
@@ -114,6 +119,7 @@ async fn list(admin: &AdminClient, domain: String) -> Result<Vec<Row>, AdminErro
 
 fn row(entry: AccountEntry) -> Row {
     let state = match entry.state() {
+        _ if entry.moving.is_some() => "moving",
         AccountState::Unspecified | AccountState::Active => "active",
         AccountState::Creating => "creating",
         AccountState::Removing => "removing",

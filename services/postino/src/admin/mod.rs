@@ -1,6 +1,7 @@
 //! The commands that change and show a running system, one file each.
 
 pub(crate) mod account;
+mod account_move;
 pub(crate) mod alias;
 pub(crate) mod archive;
 pub(crate) mod backup;

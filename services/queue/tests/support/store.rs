@@ -451,6 +451,7 @@ impl Store for MemoryStore {
             results.push(DeliverResult {
                 recipient,
                 status: status.into(),
+                shard: 0,
             });
         }
         Ok(results)

@@ -16,6 +16,7 @@ impl Directory {
             shard: 1,
             address: address.into(),
             state: state.into(),
+            moving: None,
         };
         self.0.insert(address.into(), Entry::Account(entry));
         self

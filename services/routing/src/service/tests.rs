@@ -22,6 +22,7 @@ impl Directory for Entries {
                 shard: 2,
                 address: address.into(),
                 state: AccountState::Active.into(),
+                moving: None,
             })),
             "al@example.org" => Some(Entry::Alias(AliasEntry {
                 address: address.into(),

@@ -23,8 +23,7 @@ const MAILBOXES: [(&str, SpecialUse); 4] = [
 ];
 
 fn known(commit: &Commit<'_>, id: u64) -> Outcome<Option<AccountRow>> {
-    let key = account::account(commit.space(), id);
-    Ok(commit.rows.row(Family::Mailbox, key)?)
+    Ok(account::row(&commit.rows, commit.space(), id)?)
 }
 
 /// Makes an account with its first mailboxes. One that is there stays as it is; one that was
@@ -76,10 +75,26 @@ pub(super) fn init(commit: &mut Commit<'_>, command: InitAccountCommand) -> Outc
 pub(super) fn drop(commit: &mut Commit<'_>, command: &DropAccountCommand) -> Outcome {
     hold::check(commit)?;
     let id = command.account;
-    let mut row = known(commit, id)?.unwrap_or_default();
+    let row = known(commit, id)?.unwrap_or_default();
     if row.gone {
         return Ok(Answer::Done(Done {}));
     }
+    let gone = AccountRow {
+        gone: true,
+        last_move: row.last_move,
+        ..AccountRow::default()
+    };
+    clear(commit, id, row, &gone)?;
+    Ok(Answer::Done(Done {}))
+}
+
+/// Leaves of an account nothing but `mark`. Its messages go later, by the reaper.
+pub(super) fn clear(
+    commit: &mut Commit<'_>,
+    id: u64,
+    mut row: AccountRow,
+    mark: &AccountRow,
+) -> Outcome<()> {
     let space = commit.space();
     let range = rows::mailboxes(space, id);
     for (key, _) in commit.rows.page(Family::Mailbox, &range, usize::MAX)? {
@@ -92,12 +107,16 @@ pub(super) fn drop(commit: &mut Commit<'_>, command: &DropAccountCommand) -> Out
     commit
         .rows
         .delete(Family::Mailbox, account::credential(space, id));
-    let gone = AccountRow {
-        gone: true,
-        ..AccountRow::default()
-    };
-    commit.put_account(id, &gone);
-    Ok(Answer::Done(Done {}))
+    commit.put_account(id, mark);
+    Ok(())
+}
+
+/// Tells those who follow the account to look again.
+pub(super) fn touch_all(commit: &mut Commit<'_>, id: u64) -> Outcome<()> {
+    for (mailbox, _) in rows::all(&commit.rows, commit.space(), id)? {
+        commit.touch(id, mailbox);
+    }
+    Ok(())
 }
 
 /// Gives an account another credential, under the next epoch.

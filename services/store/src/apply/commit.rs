@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::{RefusalKind, Refused};
+use postino_types::ShardId;
 
 use super::overlay::Overlay;
 use crate::db::{Db, DbError, Family, Key, Space, WriteBatch};
-use crate::model::account::{self, AccountRow};
+use crate::model::account::{self, AccountRow, Standing};
 use crate::model::email::BodyPart;
 use crate::model::mailbox::{self, MailboxRow};
 use crate::model::spool::{self, ShardRow};
@@ -39,6 +40,16 @@ pub(crate) fn refuse(kind: RefusalKind, message: impl Into<String>) -> Rejection
     Rejection::Refused(Refused {
         kind: kind.into(),
         message: message.into(),
+        shard: 0,
+    })
+}
+
+/// Refuses a command for an account that has moved.
+fn moved(to: ShardId) -> Rejection {
+    Rejection::Refused(Refused {
+        kind: RefusalKind::Moved.into(),
+        message: format!("the account lives on shard {to} now"),
+        shard: to.get(),
     })
 }
 
@@ -179,8 +190,18 @@ impl<'a> Commit<'a> {
 
     /// The account, which must be there.
     pub(super) fn account(&self, id: u64) -> Outcome<AccountRow> {
-        let found = account::find(&self.rows, self.space(), id)?;
-        found.ok_or_else(|| refuse(RefusalKind::NotFound, "there is no such account"))
+        match account::standing(&self.rows, self.space(), id)? {
+            Standing::Here(row) => Ok(row),
+            Standing::Moving => {
+                let why = "the account is moving to another shard; ask again";
+                Err(refuse(RefusalKind::Moving, why))
+            }
+            Standing::Moved(to) => Err(moved(to)),
+            Standing::Absent => {
+                let why = "there is no such account";
+                Err(refuse(RefusalKind::NotFound, why))
+            }
+        }
     }
 
     pub(super) fn put_account(&mut self, id: u64, row: &AccountRow) {
@@ -189,15 +210,25 @@ impl<'a> Commit<'a> {
 
     /// The mailbox, which must be there.
     pub(super) fn mailbox(&self, account: u64, id: u64) -> Outcome<MailboxRow> {
-        let found = mailbox::find(&self.rows, self.space(), account, id)?;
-        found.ok_or_else(|| refuse(RefusalKind::NotFound, "there is no such mailbox"))
+        match mailbox::find(&self.rows, self.space(), account, id)? {
+            Some(row) => Ok(row),
+            None => Err(self.no_mailbox(account)?),
+        }
     }
 
     /// The mailbox with this name, which must be there.
     pub(super) fn mailbox_named(&self, account: u64, name: &str) -> Outcome<(u64, MailboxRow)> {
         let id = mailbox::find_named(&self.rows, self.space(), account, name)?;
-        let id = id.ok_or_else(|| refuse(RefusalKind::NotFound, "there is no such mailbox"))?;
-        Ok((id, self.mailbox(account, id)?))
+        match id {
+            Some(id) => Ok((id, self.mailbox(account, id)?)),
+            None => Err(self.no_mailbox(account)?),
+        }
+    }
+
+    /// What is wrong about a mailbox that is not there; the account itself may be elsewhere.
+    fn no_mailbox(&self, account: u64) -> Outcome<Rejection> {
+        self.account(account)?;
+        Ok(refuse(RefusalKind::NotFound, "there is no such mailbox"))
     }
 
     /// Writes a mailbox back; those who follow the account are told.

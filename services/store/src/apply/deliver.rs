@@ -10,10 +10,21 @@ use postino_types::QueueId;
 use super::commit::{Commit, Outcome, Rejection, refuse};
 use super::spool::queue_id;
 use crate::db::Family;
+use crate::levels;
 use crate::model::email::BodyPart;
 use crate::model::mailbox::INBOX;
 use crate::model::message::MessageRow;
 use crate::model::{Rows, fixed, spool};
+
+/// What becomes of a letter for one recipient.
+pub(super) enum Fate {
+    /// As the store's API says it.
+    Settled(DeliverStatus),
+    /// The account is closed for the moment, since it moves to another shard.
+    Moving,
+    /// The account lives on another shard.
+    Moved(u32),
+}
 
 /// One letter on its way into the mailboxes of a shard: all of them share one email.
 pub(super) struct Filing<'a> {
@@ -45,14 +56,20 @@ impl<'a> Filing<'a> {
         commit: &mut Commit<'_>,
         id: &QueueId,
         target: &DeliverTarget,
-    ) -> Outcome<DeliverStatus> {
+    ) -> Outcome<Fate> {
         let key = spool::filed(commit.space(), id, target.recipient);
         if commit.rows.get(Family::Dedupe, key)?.is_some() {
-            return Ok(DeliverStatus::Duplicate);
+            return Ok(Fate::Settled(DeliverStatus::Duplicate));
         }
         let mut inbox = match commit.open(target.account, INBOX) {
             Ok(inbox) => inbox,
-            Err(Rejection::Refused(_)) => return Ok(DeliverStatus::NoAccount),
+            Err(Rejection::Refused(refused)) => {
+                return Ok(match refused.kind() {
+                    RefusalKind::Moving => Fate::Moving,
+                    RefusalKind::Moved => Fate::Moved(refused.shard),
+                    _ => Fate::Settled(DeliverStatus::NoAccount),
+                });
+            }
             Err(halt) => return Err(halt),
         };
         let email = match self.email {
@@ -70,10 +87,15 @@ impl<'a> Filing<'a> {
         commit.insert(&mut inbox, &message)?;
         commit.close(&inbox);
         let key = spool::filed(commit.space(), id, target.recipient);
-        commit.rows.put(Family::Dedupe, key, fixed(&[]));
+        let account = target.account.to_be_bytes();
+        let mark = match commit.shard.level() >= levels::ACCOUNT_MOVES {
+            true => fixed(&[&account]),
+            false => fixed(&[]),
+        };
+        commit.rows.put(Family::Dedupe, key, mark);
         commit.tell_filed(target.account, &self.trace);
         self.filed.push(target.recipient);
-        Ok(DeliverStatus::Filed)
+        Ok(Fate::Settled(DeliverStatus::Filed))
     }
 
     /// Counts who shares the email; returns the recipients that it was filed for.
@@ -97,10 +119,19 @@ pub(super) fn deliver(commit: &mut Commit<'_>, command: DeliverCommand) -> Outco
     let mut letter = Filing::new(command.email, command.email_size, &body, command.trace);
     let mut results = Vec::with_capacity(command.targets.len());
     for target in &command.targets {
-        let status = letter.file(commit, &id, target)?;
+        let (status, shard) = match letter.file(commit, &id, target)? {
+            Fate::Settled(status) => (status, 0),
+            Fate::Moved(shard) => (DeliverStatus::Moved, shard),
+            // Whoever delivers asks again in a moment, for all.
+            Fate::Moving => {
+                let why = "an account is moving to another shard; ask again";
+                return Err(refuse(RefusalKind::Moving, why));
+            }
+        };
         results.push(DeliverResult {
             recipient: target.recipient,
             status: status.into(),
+            shard,
         });
     }
     if letter.finish(commit).is_empty() {
@@ -144,6 +175,7 @@ fn all_duplicates(command: &DeliverCommand) -> Answer {
     let result = |target: &DeliverTarget| DeliverResult {
         recipient: target.recipient,
         status: DeliverStatus::Duplicate.into(),
+        shard: 0,
     };
     Answer::Delivered(DeliverResponse {
         results: command.targets.iter().map(result).collect(),

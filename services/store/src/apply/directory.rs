@@ -43,7 +43,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    fn count_load(&mut self, shard: u32, change: impl Fn(u64) -> u64) -> Outcome<()> {
+    pub(super) fn count_load(&mut self, shard: u32, change: impl Fn(u64) -> u64) -> Outcome<()> {
         let count = change(directory::find_load(&self.rows, self.space(), shard)?);
         let key = directory::load(self.space(), shard);
         self.rows
@@ -51,7 +51,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    fn address(&self, domain: &str, local_part: &str) -> Outcome<Option<AddressRow>> {
+    pub(super) fn address(&self, domain: &str, local_part: &str) -> Outcome<Option<AddressRow>> {
         Ok(directory::find_address(
             &self.rows,
             self.space(),
@@ -60,12 +60,12 @@ impl Commit<'_> {
         )?)
     }
 
-    fn control(&self) -> Outcome<ControlRow> {
+    pub(super) fn control(&self) -> Outcome<ControlRow> {
         let key = directory::control(self.space());
         Ok(self.rows.row(Family::Directory, key)?.unwrap_or_default())
     }
 
-    fn directory_account(&self, id: u64) -> Outcome<Option<AccountRow>> {
+    pub(super) fn directory_account(&self, id: u64) -> Outcome<Option<AccountRow>> {
         Ok(directory::find_account(&self.rows, self.space(), id)?)
     }
 }
@@ -126,6 +126,7 @@ pub(super) fn create_account(commit: &mut Commit<'_>, command: CreateAccountComm
         credential: command.credential,
         quota_octets: command.quota_octets,
         quota_messages: command.quota_messages,
+        moving: None,
     };
     commit.put(Family::Directory, directory::account(space, id), &row);
     commit
@@ -134,12 +135,13 @@ pub(super) fn create_account(commit: &mut Commit<'_>, command: CreateAccountComm
     Ok(entry(id, row))
 }
 
-fn entry(id: u64, row: AccountRow) -> Answer {
+pub(super) fn entry(id: u64, row: AccountRow) -> Answer {
     Answer::Account(AccountEntry {
         account: id,
         shard: row.shard,
         address: row.address,
         state: row.state,
+        moving: row.moving,
     })
 }
 
@@ -205,6 +207,11 @@ pub(super) fn close_account(commit: &mut Commit<'_>, command: &CloseAccountComma
     let address = commit.address(&command.domain, &command.local_part)?;
     let id = address.map_or(0, |address| address.account);
     let mut row = commit.directory_account(id)?.ok_or_else(missing)?;
+    if row.moving.is_some() {
+        let why = "the account is moving to another shard: wait until it is there \
+                   (postino account moves)";
+        return Err(refuse(RefusalKind::FailedPrecondition, why));
+    }
     row.state = AccountState::Removing.into();
     row.credential = None;
     let space = commit.space();

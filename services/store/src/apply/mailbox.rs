@@ -283,6 +283,7 @@ pub(super) fn subscribe(commit: &mut Commit<'_>, command: &SubscribeCommand) -> 
 
 /// Gives the messages that no session has seen yet to the one that asks.
 pub(super) fn claim_recent(commit: &mut Commit<'_>, command: &ClaimRecentCommand) -> Outcome {
+    commit.account(command.account)?;
     let mut row = commit.mailbox(command.account, command.mailbox)?;
     let first_recent = row.recent_floor;
     if row.recent_floor != row.uid_next {

@@ -16,12 +16,15 @@ mod expunge;
 mod filing;
 mod flags;
 mod hold;
+mod import;
 mod lease;
+mod leave;
 mod level;
 mod mailbox;
 mod overlay;
 mod placement;
 mod reap;
+mod relocate;
 mod settle;
 mod spool;
 mod upload;
@@ -156,6 +159,12 @@ fn dispatch(commit: &mut Commit<'_>, kind: Kind) -> Outcome {
         Kind::InitAccount(command) => account::init(commit, command),
         Kind::DropAccount(command) => account::drop(commit, &command),
         Kind::SetCredential(command) => account::set_credential(commit, command),
+        Kind::OpenImport(command) => import::open(commit, &command),
+        Kind::ImportEmail(command) => import::email(commit, command),
+        Kind::ImportRows(command) => import::rows(commit, command),
+        Kind::FinishImport(command) => import::finish(commit, &command),
+        Kind::CloseForMove(command) => leave::close(commit, &command),
+        Kind::LeaveAccount(command) => leave::leave(commit, &command),
         Kind::AddDomain(command) => directory::add_domain(commit, &command),
         Kind::RemoveDomain(command) => directory::remove_domain(commit, &command),
         Kind::CreateAccount(command) => directory::create_account(commit, command),
@@ -169,6 +178,9 @@ fn dispatch(commit: &mut Commit<'_>, kind: Kind) -> Outcome {
         Kind::RecordReplicas(command) => placement::record_replicas(commit, command),
         Kind::BeginMove(command) => placement::begin_move(commit, &command),
         Kind::EndMove(command) => placement::end_move(commit, command),
+        Kind::BeginAccountMove(command) => relocate::begin(commit, &command),
+        Kind::SwitchAccount(command) => relocate::switch(commit, &command),
+        Kind::EndAccountMove(command) => relocate::end(commit, &command),
         Kind::Checksum(_) => level::mark(commit),
         Kind::RaiseLevel(command) => level::raise(commit, &command),
     }

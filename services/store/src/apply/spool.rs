@@ -122,6 +122,7 @@ fn file_local(
     let trace = command.trace.clone();
     let mut letter = super::deliver::Filing::new(content, command.email_size, body, trace);
     for target in &command.local {
+        // Whose account is moving, or has moved, gets it from the spool.
         letter.file(commit, id, target)?;
     }
     Ok(letter.finish(commit))

@@ -137,7 +137,7 @@ impl Node {
 
     fn account(&self) -> AccountRow {
         let space = self.db().space(ShardId::new(1)).unwrap();
-        account::find(self.db(), space, 1).unwrap().unwrap()
+        account::row(self.db(), space, 1).unwrap().unwrap()
     }
 
     /// All rows of a shard, without the space in their keys.

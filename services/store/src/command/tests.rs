@@ -309,6 +309,60 @@ fn golden() -> Vec<(Kind, &'static str)> {
             "019202160801121208011201681801220153280532014b3a0156",
         ),
         (
+            Kind::OpenImport(proto::OpenImportCommand {
+                account: 1,
+                r#move: 2,
+            }),
+            "019a020408011002",
+        ),
+        (
+            Kind::ImportEmail(proto::ImportEmailCommand {
+                account: 1,
+                r#move: 2,
+                email: 3,
+                content: bytes("C"),
+                size: 5,
+                body: Some(body()),
+            }),
+            "01a2021b0801100218032201432805320e080110021a017520042805320173",
+        ),
+        (
+            Kind::ImportRows(proto::ImportRowsCommand {
+                account: 1,
+                r#move: 2,
+                family: "f".into(),
+                rows: vec![proto::ImportedRow {
+                    key: bytes("k"),
+                    value: bytes("v"),
+                }],
+            }),
+            "01aa020f080110021a016622060a016b120176",
+        ),
+        (
+            Kind::FinishImport(proto::FinishImportCommand {
+                account: 1,
+                r#move: 2,
+                row: bytes("r"),
+                limit: 4,
+            }),
+            "01b20209080110021a01722004",
+        ),
+        (
+            Kind::CloseForMove(proto::CloseForMoveCommand {
+                account: 1,
+                r#move: 2,
+            }),
+            "01ba020408011002",
+        ),
+        (
+            Kind::LeaveAccount(proto::LeaveAccountCommand {
+                account: 1,
+                r#move: 2,
+                to: 3,
+            }),
+            "01c20206080110021803",
+        ),
+        (
             Kind::AddDomain(proto::AddDomainCommand { domain: "b".into() }),
             "018203030a0162",
         ),
@@ -396,6 +450,29 @@ fn golden() -> Vec<(Kind, &'static str)> {
                 replicas: Some(replicas()),
             }),
             "01e20311080110071a0b080110091a020102220103",
+        ),
+        (
+            Kind::BeginAccountMove(proto::BeginAccountMoveCommand {
+                domain: "b".into(),
+                local_part: "a".into(),
+                to: 3,
+                mail_shards: 4,
+            }),
+            "01ea030a0a016212016118032004",
+        ),
+        (
+            Kind::SwitchAccount(proto::SwitchAccountCommand {
+                account: 1,
+                r#move: 2,
+            }),
+            "01f2030408011002",
+        ),
+        (
+            Kind::EndAccountMove(proto::EndAccountMoveCommand {
+                account: 1,
+                r#move: 2,
+            }),
+            "01fa030408011002",
         ),
         (Kind::Checksum(proto::ChecksumCommand {}), "01820400"),
         (

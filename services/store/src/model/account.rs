@@ -6,6 +6,7 @@
 //! | Mailbox account, 2  | `Credential`         |
 
 use postino_proto::store::v1::Credential;
+use postino_types::ShardId;
 
 use super::Rows;
 use crate::db::{DbError, Family, Key, Space};
@@ -39,6 +40,30 @@ pub(crate) struct AccountRow {
     pub(crate) quota_messages: u64,
     #[prost(uint32, tag = "10")]
     pub(crate) mailboxes: u32,
+    /// The move that takes it away: it can be neither changed nor read.
+    #[prost(uint64, tag = "11")]
+    pub(crate) leaving: u64,
+    /// The move that brings it: it is not here yet.
+    #[prost(uint64, tag = "12")]
+    pub(crate) coming: u64,
+    /// The last move that brought it here or took it away. What belongs to an earlier one is late.
+    #[prost(uint64, tag = "13")]
+    pub(crate) last_move: u64,
+    /// With `gone`: the shard that it moved to; 0: it was removed.
+    #[prost(uint32, tag = "14")]
+    pub(crate) moved_to: u32,
+}
+
+/// How an account stands with a shard.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Standing {
+    Here(AccountRow),
+    /// It is being moved to another shard, and belongs to neither for the moment.
+    Moving,
+    /// It lives on another shard.
+    Moved(ShardId),
+    /// It was removed, never was, or is not here yet.
+    Absent,
 }
 
 impl AccountRow {
@@ -60,10 +85,20 @@ pub(crate) fn credential(space: Space, account: u64) -> Key {
     space.key().u64(account).u8(CREDENTIAL)
 }
 
-/// The account, unless it is gone or never was.
-pub(crate) fn find(rows: &impl Rows, space: Space, id: u64) -> Result<Option<AccountRow>, DbError> {
-    let row: Option<AccountRow> = rows.row(Family::Mailbox, account(space, id))?;
-    Ok(row.filter(|row| !row.gone))
+/// The account's row, whatever it says.
+pub(crate) fn row(rows: &impl Rows, space: Space, id: u64) -> Result<Option<AccountRow>, DbError> {
+    rows.row(Family::Mailbox, account(space, id))
+}
+
+/// How an account stands.
+pub(crate) fn standing(rows: &impl Rows, space: Space, id: u64) -> Result<Standing, DbError> {
+    Ok(match row(rows, space, id)? {
+        Some(row) if row.gone && row.moved_to != 0 => Standing::Moved(ShardId::new(row.moved_to)),
+        Some(row) if row.gone || row.coming != 0 => Standing::Absent,
+        Some(row) if row.leaving != 0 => Standing::Moving,
+        Some(row) => Standing::Here(row),
+        None => Standing::Absent,
+    })
 }
 
 /// Its credential.

@@ -6,7 +6,7 @@
 //! | Directory 2, domain, local part     | [`AddressRow`]: an account or an alias         |
 //! | Directory 3, account                | [`AccountRow`]                                 |
 //! | Directory 4, shard                  | how many accounts it has                       |
-//! | Directory 5, account                | nothing: an account that is being made or removed |
+//! | Directory 5, account                | nothing: an account that is being made, removed or moved |
 //! | Directory 6                         | [`ControlRow`]                                 |
 //! | Directory 7, node                   | [`NodeRow`]                                    |
 //! | Directory 8, shard                  | [`ReplicasRow`]                                |
@@ -15,7 +15,7 @@
 //! Domains and local parts are folded; an empty local part is the domain's catch-all. One row per
 //! address, so that no address is both account and alias.
 
-use postino_proto::store::v1::{Credential, NodeState};
+use postino_proto::store::v1::{AccountMove, Credential, NodeState};
 
 use super::{Flow, Range, Rows, decode, last_u32, last_u64};
 use crate::db::{DbError, Family, Key, Space};
@@ -71,6 +71,9 @@ pub(crate) struct AccountRow {
     pub(crate) quota_octets: u64,
     #[prost(uint64, tag = "8")]
     pub(crate) quota_messages: u64,
+    /// While it moves to another shard.
+    #[prost(message, optional, tag = "9")]
+    pub(crate) moving: Option<AccountMove>,
 }
 
 /// The control group's counters.
@@ -80,6 +83,9 @@ pub(crate) struct ControlRow {
     pub(crate) last_account: u64,
     #[prost(uint64, tag = "2")]
     pub(crate) last_node: u64,
+    /// Of moves of accounts.
+    #[prost(uint64, tag = "3")]
+    pub(crate) last_account_move: u64,
 }
 
 /// A node that was given an id. Its row stays when it is removed: an id is never used again.

@@ -7,6 +7,7 @@
 //! | Email 3, index, number, offset| how many rows hold the body that starts there; absent: one |
 //! | Email 4                       | was: garbage, before pieces were counted             |
 //! | Email 5, index, number        | how many pieces of that body have an owner; absent: one |
+//! | Email 6, account, email       | nothing: the email came ahead of an account that moves here, which counts as a message |
 //!
 //! Bodies lie in their own family, under the log index that brought them; state only ever holds
 //! [`BodyPart`]s, and purging the log leaves them alone. A command may bring one body with several
@@ -14,15 +15,14 @@
 
 use bytes::Bytes;
 
-#[cfg(test)]
-use super::Range;
-use super::{Rows, last_u64};
+use super::{Range, Rows, last_u64};
 use crate::db::{DbError, Family, Key, Space};
 
 pub(crate) const EMAIL: u8 = 1;
 const EMAIL_REFS: u8 = 2;
 const BODY_REFS: u8 = 3;
 const BODY_PIECES: u8 = 5;
+const AHEAD: u8 = 6;
 
 /// A stored email: its content, and where its octets are.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -73,6 +73,16 @@ pub(crate) fn body_refs(space: Space, first: &BodyPart) -> Key {
 /// Under this, the pieces of one body are counted that have an owner.
 pub(crate) fn body_pieces(space: Space, index: u64, number: u32) -> Key {
     space.key().u8(BODY_PIECES).u64(index).u32(number)
+}
+
+/// That an email came ahead of the account that it belongs to.
+pub(crate) fn ahead(space: Space, account: u64, email: u64) -> Key {
+    space.key().u8(AHEAD).u64(account).u64(email)
+}
+
+/// All emails that came ahead of an account.
+pub(crate) fn ahead_all(space: Space, account: u64) -> Range {
+    Range::prefix(space.key().u8(AHEAD).u64(account))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::mailbox::MailboxRow;
 use super::{Range, fixed};
 use crate::db::{DbError, Key, Space};
 
-const MESSAGE: u8 = 6;
+pub(crate) const MESSAGE: u8 = 6;
 
 /// `\Seen` in the system flags.
 pub(crate) const SEEN: u8 = 1;

@@ -12,7 +12,7 @@
 //! | Spool 8, upload-id, number             | [`BodyPart`]                              |
 //! | Spool 9                                | [`ShardRow`]                              |
 //! | Spool 10, account, mailbox             | nothing: a removed mailbox to be emptied  |
-//! | Dedupe 1, queue-id turned, recipient   | nothing: filed                            |
+//! | Dedupe 1, queue-id turned, recipient   | filed, and for which account (level 3)    |
 //! | Dedupe 2, account, upload-id           | [`AppendMarkRow`]                         |
 //! | Dedupe 3, ms, account, upload-id       | nothing: when that was                    |
 //!
@@ -276,6 +276,11 @@ pub(crate) fn doomed(space: Space, account: u64, mailbox: u64) -> Key {
     space.key().u8(DOOMED).u64(account).u64(mailbox)
 }
 
+/// Removed mailboxes of one account.
+pub(crate) fn doomed_of(space: Space, account: u64) -> Range {
+    Range::prefix(space.key().u8(DOOMED).u64(account))
+}
+
 pub(crate) fn doomed_all(space: Space) -> Range {
     Range::prefix(space.key().u8(DOOMED))
 }
@@ -289,6 +294,42 @@ fn turned(id: &QueueId) -> String {
 pub(crate) fn filed(space: Space, id: &QueueId, recipient: u32) -> Key {
     let id = turned(id);
     space.key().u8(FILED).bytes(id.as_bytes()).u32(recipient)
+}
+
+/// Every mark of a filed letter.
+pub(crate) fn filed_all(space: Space) -> Range {
+    Range::prefix(space.key().u8(FILED))
+}
+
+/// The account that the mark of a filed letter names; `None` in marks of before level 3.
+pub(crate) fn filed_account(row: &[u8]) -> Option<u64> {
+    let account = row.get(1..9)?.first_chunk::<8>()?;
+    Some(u64::from_be_bytes(*account))
+}
+
+/// When the letter was minted whose mark has this key, without shard and generation; `None` if it
+/// is no such key.
+pub(crate) fn filed_minted_ms(tail: &[u8]) -> Option<u64> {
+    let (tag, rest) = tail.split_first()?;
+    let (turned, recipient) = rest.split_at_checked(24)?;
+    let (unique, shard) = std::str::from_utf8(turned).ok()?.split_at_checked(20)?;
+    let id: QueueId = format!("{shard}{unique}").parse().ok()?;
+    (*tag == FILED && recipient.len() == 4).then(|| id.unix_millis())
+}
+
+/// Whether a mark is, or may be, of an account.
+pub(crate) fn may_be_of(
+    space: Space,
+    key: &[u8],
+    row: &[u8],
+    account: u64,
+) -> Result<bool, DbError> {
+    let tag = key.get(space.key().as_slice().len());
+    Ok(match tag {
+        Some(&FILED) => filed_account(row).is_none_or(|named| named == account),
+        Some(&APPENDED_AT) => parse_appended_at(space, key)?.0 == account,
+        _ => true,
+    })
 }
 
 /// Marks of letters that were minted at `from_ms` or later and before `to_ms`.
@@ -319,6 +360,11 @@ pub(crate) fn appended(space: Space, account: u64, upload: &str) -> Key {
     space.key().u8(APPENDED).u64(account).text(upload)
 }
 
+/// The marks of an account's appends.
+pub(crate) fn appended_of(space: Space, account: u64) -> Range {
+    Range::prefix(space.key().u8(APPENDED).u64(account))
+}
+
 pub(crate) fn appended_at(space: Space, ms: u64, account: u64, upload: &str) -> Key {
     space
         .key()
@@ -326,6 +372,11 @@ pub(crate) fn appended_at(space: Space, ms: u64, account: u64, upload: &str) -> 
         .u64(ms)
         .u64(account)
         .text(upload)
+}
+
+/// When appends were, of all accounts.
+pub(crate) fn appended_at_all(space: Space) -> Range {
+    Range::prefix(space.key().u8(APPENDED_AT))
 }
 
 pub(crate) fn appended_before(space: Space, ms: u64) -> Range {

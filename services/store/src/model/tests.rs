@@ -1,7 +1,9 @@
 //! Golden bytes: what an earlier version wrote must be found and read.
 
 use bytes::Bytes;
-use postino_proto::store::v1::{Credential, MoveCause, NodeState, RecipientState, RecipientStatus};
+use postino_proto::store::v1::{
+    AccountMove, Credential, MoveCause, NodeState, RecipientState, RecipientStatus,
+};
 use postino_types::{QueueId, ShardId};
 
 use super::directory::{MoveRow, NodeRow, ReplicasRow};
@@ -35,6 +37,12 @@ fn keys_are_golden() {
     assert_eq!(spool::parse_due(&key(&due)).unwrap(), (256, id));
     let filed = [&b"\x01"[..], turned, b"\0\0\0\x02"].concat();
     assert_eq!(spool::filed(SPACE, &id, 2).as_slice(), key(&filed));
+    let tail = &spool::filed(SPACE, &id, 2).into_vec()[SPACE.key().as_slice().len()..];
+    assert_eq!(spool::filed_minted_ms(tail), Some(id.unix_millis()));
+    assert_eq!(spool::filed_minted_ms(&tail[1..]), None);
+    assert_eq!(spool::filed_minted_ms(&[]), None);
+    assert_eq!(spool::filed_account(b"\x01\0\0\0\0\0\0\0\x07"), Some(7));
+    assert_eq!(spool::filed_account(b"\x01"), None);
     assert_eq!(
         message::message(SPACE, 7, 2, 258).as_slice(),
         key(b"\0\0\0\0\0\0\0\x07\x06\0\0\0\0\0\0\0\x02\0\0\x01\x02")
@@ -202,10 +210,15 @@ fn rows_of_accounts_and_mailboxes_are_golden() {
         quota_octets: 8,
         quota_messages: 9,
         mailboxes: 10,
+        leaving: 11,
+        coming: 12,
+        last_move: 13,
+        moved_to: 14,
     };
     check(
         account,
-        b"\x01\x0a\x03a@b\x10\x01\x18\x03\x20\x04\x28\x05\x30\x06\x38\x07\x40\x08\x48\x09\x50\x0a",
+        b"\x01\x0a\x03a@b\x10\x01\x18\x03\x20\x04\x28\x05\x30\x06\x38\x07\x40\x08\x48\x09\x50\x0a\
+          \x58\x0b\x60\x0c\x68\x0d\x70\x0e",
     );
     let mailbox = MailboxRow {
         name: "INBOX".into(),
@@ -263,10 +276,18 @@ fn rows_of_the_directory_are_golden() {
         }),
         quota_octets: 7,
         quota_messages: 8,
+        moving: Some(AccountMove {
+            id: 1,
+            from: 2,
+            to: 3,
+            started_ms: 4,
+            switched: true,
+        }),
     };
     check(
         account,
-        b"\x01\x0a\x03A@b\x12\x01b\x1a\x01a\x20\x04\x28\x05\x32\x02\x08\x01\x38\x07\x40\x08",
+        b"\x01\x0a\x03A@b\x12\x01b\x1a\x01a\x20\x04\x28\x05\x32\x02\x08\x01\x38\x07\x40\x08\
+          \x4a\x0a\x08\x01\x10\x02\x18\x03\x20\x04\x28\x01",
     );
     let node = NodeRow {
         endpoint: "http://a:1".into(),

@@ -13,7 +13,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::directory::account_entry;
 use super::pages::Pages;
-use super::{Context, admin_queue, required, saga};
+use super::{Context, admin_queue, mover, required, saga};
 use crate::db::Family;
 use crate::model::directory::{self as rows, AddressRow};
 use crate::model::{Flow, Rows, decode};
@@ -284,6 +284,41 @@ impl Admin for Context {
             .propose_anywhere(shard, Kind::SetCredential(command))
             .await?;
         Ok(Response::new(SetPasswordResponse {}))
+    }
+
+    async fn move_account(
+        &self,
+        request: Request<MoveAccountRequest>,
+    ) -> Result<Response<MoveAccountResponse>, Status> {
+        let (group, request) = control_or_forward!(self, request, admin_at.move_account);
+        let folded = address(&request.address)?;
+        let command = BeginAccountMoveCommand {
+            domain: folded.domain,
+            local_part: folded.local_part,
+            to: request.shard,
+            mail_shards: self.shards.node()?.identity().shard_count,
+        };
+        match self
+            .control(&group, Kind::BeginAccountMove(command))
+            .await?
+        {
+            Answer::Account(entry) => {
+                self.mover.wake();
+                Ok(Response::new(MoveAccountResponse {
+                    account: Some(entry),
+                }))
+            }
+            answer => unexpected(&answer),
+        }
+    }
+
+    async fn list_account_moves(
+        &self,
+        request: Request<ListAccountMovesRequest>,
+    ) -> Result<Response<ListAccountMovesResponse>, Status> {
+        let (group, _) = control_or_forward!(self, request, admin_at.list_account_moves);
+        let moves = mover::list(self, &group).await?;
+        Ok(Response::new(ListAccountMovesResponse { moves }))
     }
 
     async fn add_alias(

@@ -103,7 +103,7 @@ pub(super) fn read(context: &Context, shard: ShardId, octets: Vec<Octets>) -> Pa
     })
 }
 
-async fn read_part(
+pub(super) async fn read_part(
     context: &Context,
     shard: ShardId,
     part: BodyPart,

@@ -16,11 +16,11 @@ use tonic::{Status, Streaming};
 
 use super::intake::Intake;
 use super::mailboxes::no_mailbox;
-use super::mailstore::no_account;
+use super::mailstore::standing;
 use super::{Context, convert, required};
 use crate::db::Family;
 use crate::model::spool::{self, LetterRow};
-use crate::model::{Rows, account, mailbox};
+use crate::model::{Rows, mailbox};
 use crate::raft::Group;
 use crate::shards::{broken, unexpected};
 
@@ -118,7 +118,10 @@ impl Context {
                 Ok(committed) => committed.answer,
                 Err(status) => {
                     if command.mode() == TransferMode::Copy && !whole.pairs.is_empty() {
-                        self.take_back(group, &command, &whole).await?;
+                        // What it could not take back, nobody may do once more.
+                        let unknown = |why: Status| Fault::new(FaultKind::Unknown, why.message());
+                        let taken_back = self.take_back(group, &command, &whole).await;
+                        taken_back.map_err(unknown)?;
                     }
                     return Err(status);
                 }
@@ -139,7 +142,7 @@ impl Context {
     /// Ends an open range at the last UID that there is.
     async fn bound_uids(&self, group: &Group, command: &mut TransferCommand) -> Result<(), Status> {
         let (account, id) = (command.account, command.mailbox);
-        let row = self.shards.read(group, move |snapshot, space| {
+        let row = self.read_account(group, account, move |snapshot, space| {
             mailbox::find(snapshot, space, account, id).map_err(broken)
         });
         let row = row.await?.ok_or_else(no_mailbox)?;
@@ -282,8 +285,7 @@ impl Context {
             return Err(Fault::new(FaultKind::TooBig, "the message is over the size limit").into());
         }
         let check = self.shards.read(group, move |snapshot, space| {
-            let account = account::find(snapshot, space, id).map_err(broken)?;
-            let account = account.ok_or_else(no_account)?;
+            let account = standing(snapshot, space, id)?;
             let mailbox = mailbox::find_named(snapshot, space, id, &name).map_err(broken)?;
             mailbox.ok_or_else(no_mailbox)?;
             match account.has_room(size, 1) {

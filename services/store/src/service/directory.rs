@@ -134,5 +134,6 @@ pub(super) fn account_entry(
         shard: row.shard,
         address: row.address,
         state: row.state,
+        moving: row.moving,
     }))
 }

@@ -6,12 +6,12 @@ use postino_proto::store::v1::open_mailbox_request::Which;
 use postino_proto::store::v1::*;
 use tonic::Status;
 
-use super::mailstore::no_account;
+use super::mailstore::standing;
 use super::{Context, convert, required};
 use crate::db::{Family, Space};
 use crate::model::mailbox::{self, MailboxRow};
 use crate::model::message::{self, MessageRow};
-use crate::model::{Flow, Rows, account, last_u32};
+use crate::model::{Flow, Rows, last_u32};
 use crate::shards::{broken, unexpected};
 
 /// Messages that are looked at for the first unseen one. Beyond that, none is named: SELECT must
@@ -78,9 +78,7 @@ fn first_unseen(
 }
 
 fn list(rows: &impl Rows, space: Space, id: u64) -> Result<ListMailboxesResponse, Status> {
-    account::find(rows, space, id)
-        .map_err(broken)?
-        .ok_or_else(no_account)?;
+    standing(rows, space, id)?;
     let found = mailbox::all(rows, space, id).map_err(broken)?;
     let mut mailboxes = Vec::with_capacity(found.len());
     for (mailbox, row) in found {
@@ -109,7 +107,7 @@ impl Context {
         request: ListMailboxesRequest,
     ) -> Result<ListMailboxesResponse, Status> {
         let (group, id) = self.readable(request.account)?;
-        let read = self.shards.read(&group, move |snapshot, space| {
+        let read = self.read_account(&group, id, move |snapshot, space| {
             let mut response = list(snapshot, space, id)?;
             if request.subscriptions {
                 response.subscribed = subscribed(snapshot, space, id)?;
@@ -201,7 +199,7 @@ impl Context {
             Which::Name(name) => Which::Name(convert::mailbox_name(&name)?),
             id => id,
         };
-        let read = self.shards.read(&group, move |snapshot, space| {
+        let read = self.read_account(&group, account, move |snapshot, space| {
             let id = match which {
                 Which::Mailbox(id) => Some(id),
                 Which::Name(name) => {
@@ -237,7 +235,7 @@ impl Context {
     pub(super) async fn uids(&self, request: ListUidsRequest) -> Result<ListUidsResponse, Status> {
         let (group, account) = self.readable(request.account)?;
         let id = request.mailbox;
-        let read = self.shards.read(&group, move |snapshot, space| {
+        let read = self.read_account(&group, account, move |snapshot, space| {
             let row = mailbox::find(snapshot, space, account, id).map_err(broken)?;
             let row = row.ok_or_else(no_mailbox)?;
             let uids = mailbox::uid_runs(snapshot, space, account, id, &row).map_err(broken)?;

@@ -3,12 +3,15 @@
 
 use postino_proto::store::v1::mail_store_server::MailStore;
 use postino_proto::store::v1::*;
+use postino_proto::{Fault, FaultKind};
 use postino_types::ShardId;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::pages::Pages;
 use super::{Context, required, watch};
-use crate::model::account;
+use crate::db::{Snapshot, Space};
+use crate::model::Rows;
+use crate::model::account::{self, AccountRow, Standing};
 use crate::raft::Group;
 use crate::shards::broken;
 
@@ -28,12 +31,49 @@ impl Context {
 
     /// Fails unless the account is there.
     async fn check_account(&self, group: &Group, id: u64) -> Result<(), Status> {
-        let found = self.shards.read(group, move |snapshot, space| {
-            account::find(snapshot, space, id).map_err(broken)
+        let found = self.read_account(group, id, move |snapshot, space| {
+            standing(snapshot, space, id).map(drop)
         });
-        match found.await? {
-            Some(_) => Ok(()),
-            None => Err(no_account()),
+        found.await
+    }
+
+    /// Reads of an account, unless it is moving or has moved to another shard: then what is here is
+    /// not the account.
+    pub(super) async fn read_account<T, F>(
+        &self,
+        group: &Group,
+        id: u64,
+        read: F,
+    ) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot<'_>, Space) -> Result<T, Status> + Send + 'static,
+    {
+        let read = self.shards.read(group, move |snapshot, space| {
+            check_standing(account::standing(snapshot, space, id).map_err(broken)?)?;
+            read(snapshot, space)
+        });
+        read.await
+    }
+}
+
+/// The account's row, if it is here.
+pub(super) fn standing(rows: &impl Rows, space: Space, id: u64) -> Result<AccountRow, Status> {
+    match check_standing(account::standing(rows, space, id).map_err(broken)?)? {
+        Some(row) => Ok(row),
+        None => Err(no_account()),
+    }
+}
+
+/// Fails for an account that belongs elsewhere; `None` for one that there is not.
+fn check_standing(standing: Standing) -> Result<Option<AccountRow>, Status> {
+    match standing {
+        Standing::Here(row) => Ok(Some(row)),
+        Standing::Absent => Ok(None),
+        Standing::Moved(shard) => Err(Fault::moved(shard).into()),
+        Standing::Moving => {
+            let why = "the account is moving to another shard; ask again";
+            Err(Fault::new(FaultKind::Moving, why).into())
         }
     }
 }
@@ -58,7 +98,7 @@ impl MailStore for Context {
         request: Request<GetCredentialRequest>,
     ) -> Result<Response<GetCredentialResponse>, Status> {
         let (group, id) = self.readable(request.into_inner().account)?;
-        let credential = self.shards.read(&group, move |snapshot, space| {
+        let credential = self.read_account(&group, id, move |snapshot, space| {
             account::find_credential(snapshot, space, id).map_err(broken)
         });
         let credential = credential.await?;

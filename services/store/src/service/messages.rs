@@ -131,7 +131,7 @@ impl Context {
         request: ReadMessageRequest,
     ) -> Result<Pages<BodyChunk>, Status> {
         let (group, account) = self.readable(request.account)?;
-        let read = self.shards.read(&group, move |snapshot, space| {
+        let read = self.read_account(&group, account, move |snapshot, space| {
             let key = message::message(space, account, request.mailbox, request.uid);
             let row = snapshot.get(Family::Mailbox, key).map_err(broken)?;
             let row = row.ok_or_else(|| Status::not_found("there is no such message"))?;
@@ -155,7 +155,7 @@ impl Context {
             account,
             mailbox: request.mailbox,
         };
-        let start = self.shards.read(&group, move |snapshot, space| {
+        let start = self.read_account(&group, account, move |snapshot, space| {
             let row = mailbox::find(snapshot, space, place.account, place.mailbox);
             row.map_err(broken)
         });
@@ -206,7 +206,7 @@ async fn message_page(
     place: Place,
     uids: Vec<UidRange>,
 ) -> Result<(MessagePage, u32), Status> {
-    let read = context.shards.read(group, move |snapshot, space| {
+    let read = context.read_account(group, place.account, move |snapshot, space| {
         let mailbox = place.row(snapshot, space)?;
         let mut messages = Vec::new();
         let next = place.visit(snapshot, space, &uids, &mut |uid, row| {
@@ -227,7 +227,7 @@ async fn email_page(
     place: Place,
     uids: Vec<UidRange>,
 ) -> Result<(EmailPage, u32), Status> {
-    let read = context.shards.read(group, move |snapshot, space| {
+    let read = context.read_account(group, place.account, move |snapshot, space| {
         place.row(snapshot, space)?;
         let (mut emails, mut octets) = (Vec::new(), 0);
         let next = place.visit(snapshot, space, &uids, &mut |uid, row| {
@@ -261,7 +261,7 @@ async fn change_page(
     upto: u64,
 ) -> Result<(ChangePage, After), Status> {
     let Place { account, mailbox } = place;
-    let read = context.shards.read(group, move |snapshot, space| {
+    let read = context.read_account(group, account, move |snapshot, space| {
         let mailbox_row = place.row(snapshot, space)?;
         let range = mailbox::changes(space, account, mailbox, mod_seq.saturating_sub(1));
         let range = range.after(mailbox::changed(space, account, mailbox, mod_seq, uid));
@@ -299,7 +299,7 @@ async fn tombstone_page(
     upto: u64,
 ) -> Result<(ChangePage, After), Status> {
     let Place { account, mailbox } = place;
-    let read = context.shards.read(group, move |snapshot, space| {
+    let read = context.read_account(group, account, move |snapshot, space| {
         let range = mailbox::tombstones(space, account, mailbox, mod_seq.saturating_sub(1));
         let range = range.after(mailbox::expunged(space, account, mailbox, mod_seq, uid));
         let (mut expunged, mut after) = (Vec::new(), None);

@@ -30,10 +30,12 @@ mod lease;
 mod mailboxes;
 mod mailstore;
 mod messages;
+mod mover;
 mod pages;
 mod propose;
 mod saga;
 mod spool;
+mod transfer;
 mod watch;
 
 use std::sync::Arc;
@@ -48,6 +50,7 @@ use postino_proto::store::v1::directory_server::DirectoryServer;
 use postino_proto::store::v1::mail_store_server::MailStoreServer;
 use postino_proto::store::v1::shards_server::ShardsServer;
 use postino_proto::store::v1::spool_server::SpoolServer;
+use postino_proto::store::v1::transfer_server::TransferServer;
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::{Request, Status};
@@ -74,6 +77,7 @@ pub(crate) struct Context {
     announced: Arc<announce::Announced>,
     backups: Arc<Pacer>,
     maildrops: Arc<watch::Maildrops>,
+    mover: Arc<mover::Mover>,
     upload_memory: Arc<Semaphore>,
     credential_cost: CredentialCost,
 }
@@ -96,6 +100,7 @@ impl Context {
             announced: Arc::default(),
             backups: Arc::new(Pacer::new(config.backup.rate.get())),
             maildrops: Arc::default(),
+            mover: Arc::new(mover::Mover::new(config.placement.account_rate.get())),
             upload_memory: Arc::new(Semaphore::new(memory)),
             credential_cost: CredentialCost::default(),
             config,
@@ -127,6 +132,7 @@ impl Context {
             BackupServer,
             PlacementServer,
             ShardsServer,
+            TransferServer,
             ChecksumsServer
         );
         routes
@@ -146,6 +152,10 @@ impl Context {
 
     pub(crate) async fn advance_sagas(&self) {
         saga::advance_all(self).await;
+    }
+
+    pub(crate) async fn move_accounts(&self) {
+        mover::conduct(self).await;
     }
 }
 

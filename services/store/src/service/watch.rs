@@ -14,9 +14,10 @@ use tokio::time::MissedTickBehavior;
 use tonic::Status;
 
 use super::Context;
+use super::mailstore::standing;
 use super::pages::{self, End, Pages};
 use super::spool::check_epoch;
-use crate::model::{account, mailbox};
+use crate::model::mailbox;
 use crate::raft::{Group, Leadership};
 use crate::shards::{broken, elsewhere};
 
@@ -91,7 +92,7 @@ async fn changed_since(
     id: u64,
     since: u64,
 ) -> Result<Vec<u64>, Status> {
-    let read = context.shards.read(group, move |snapshot, space| {
+    let read = context.read_account(group, id, move |snapshot, space| {
         let all = mailbox::all(snapshot, space, id)
             .map_err(broken)?
             .into_iter();
@@ -103,9 +104,7 @@ async fn changed_since(
 
 async fn highest_mod_seq(context: &Context, group: &Group, id: u64) -> Result<u64, Status> {
     let look = context.shards.look(group.shard(), move |snapshot, space| {
-        let row = account::find(snapshot, space, id).map_err(broken)?;
-        row.map(|row| row.highest_mod_seq)
-            .ok_or_else(|| Status::not_found("there is no such account"))
+        standing(snapshot, space, id).map(|row| row.highest_mod_seq)
     });
     look.await
 }
@@ -184,6 +183,7 @@ pub(super) fn hold_maildrop(
     account: u64,
 ) -> Result<Pages<HoldMaildropEvent>, Status> {
     let held = context.maildrops.hold(group.shard(), account)?;
+    let context = context.clone();
     let term = group.leadership().borrow().term;
     Ok(pages::stream(move |pages| async move {
         let over = led_until(group.leadership(), term);
@@ -191,7 +191,13 @@ pub(super) fn hold_maildrop(
         let mut ticks = ticks();
         let ended = loop {
             tokio::select! {
-                _ = ticks.tick() => pages.send(HoldMaildropEvent {}).await?,
+                _ = ticks.tick() => {
+                    // An account that has moved is held where it is now.
+                    if let Err(status) = highest_mod_seq(&context, &group, account).await {
+                        break Err(End::Failed(status));
+                    }
+                    pages.send(HoldMaildropEvent {}).await?;
+                }
                 () = &mut over => break Err(End::Failed(elsewhere(&group))),
                 () = pages.closed() => break Ok(()),
             }

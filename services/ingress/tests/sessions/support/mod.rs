@@ -115,6 +115,7 @@ impl Node {
             shard: 3,
             address: "alice@example.org".to_owned(),
             state: AccountState::Active.into(),
+            moving: None,
         };
         LookupResponse {
             domain_is_local: true,

@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt};
 use postino_proto::store::v1::deliver_request::Step;
 use postino_proto::store::v1::mail_store_client::MailStoreClient;
 use postino_proto::store::v1::{
-    Account, AppendBegin, BodyChunk, ChangePage, CopyMessagesRequest, CopyMessagesResponse,
+    AppendBegin, BodyChunk, ChangePage, CopyMessagesRequest, CopyMessagesResponse,
     CreateMailboxRequest, CreateMailboxResponse, DeleteMailboxRequest, DeleteMailboxResponse,
     DeliverBegin, DeliverFinish, DeliverRequest, DeliverResponse, EmailPage, ExpungeRequest,
     ExpungeResponse, GetCredentialRequest, GetCredentialResponse, GetEmailsRequest,
@@ -18,78 +18,73 @@ use postino_proto::store::v1::{
 };
 use postino_types::ShardId;
 
-use super::{BodyStream, StoreClient, streaming, timed, unary};
+use super::{BodyStream, Place, StoreClient, streaming, timed, unary};
 use crate::retry::Repeat;
 use crate::upload::{AppendUpload, Upload};
 use crate::{CallError, Items};
 
-fn shard(account: Option<&Account>) -> Result<ShardId, CallError> {
-    match account {
-        Some(account) => Ok(ShardId::new(account.shard)),
-        None => Err(CallError::invalid("the call names no account")),
-    }
-}
-
 unary! { MailStoreClient:
     /// The credential of an account.
     get_credential(GetCredentialRequest) -> GetCredentialResponse, Always,
-        |r| shard(r.account.as_ref());
+        Place::Account(|r| &mut r.account);
     /// All mailboxes of an account.
     list_mailboxes(ListMailboxesRequest) -> ListMailboxesResponse, Always,
-        |r| shard(r.account.as_ref());
+        Place::Account(|r| &mut r.account);
     /// Makes a mailbox. Not repeated once it may have been made.
     create_mailbox(CreateMailboxRequest) -> CreateMailboxResponse, Unsubmitted,
-        |r| shard(r.account.as_ref());
+        Place::Account(|r| &mut r.account);
     /// Removes a mailbox. Not repeated once it may be gone.
     delete_mailbox(DeleteMailboxRequest) -> DeleteMailboxResponse, Unsubmitted,
-        |r| shard(r.account.as_ref());
+        Place::Account(|r| &mut r.account);
     /// Renames a mailbox. Not repeated once it may have been renamed.
     rename_mailbox(RenameMailboxRequest) -> RenameMailboxResponse, Unsubmitted,
-        |r| shard(r.account.as_ref());
+        Place::Account(|r| &mut r.account);
     /// Sets or removes a subscription.
     set_subscription(SetSubscriptionRequest) -> SetSubscriptionResponse, Always,
-        |r| shard(r.account.as_ref());
+        Place::Account(|r| &mut r.account);
     /// State of a mailbox. A repeated SELECT may miss \Recent flags that its lost twin took.
-    open_mailbox(OpenMailboxRequest) -> MailboxState, Always, |r| shard(r.account.as_ref());
+    open_mailbox(OpenMailboxRequest) -> MailboxState, Always, Place::Account(|r| &mut r.account);
     /// All UIDs as runs.
-    list_uids(ListUidsRequest) -> ListUidsResponse, Always, |r| shard(r.account.as_ref());
+    list_uids(ListUidsRequest) -> ListUidsResponse, Always, Place::Account(|r| &mut r.account);
     /// Changes flags. Not repeated once they may have been changed.
     store_flags(StoreFlagsRequest) -> StoreFlagsResponse, Unsubmitted,
-        |r| shard(r.account.as_ref());
+        Place::Account(|r| &mut r.account);
     /// Copies messages. Not repeated once they may have been copied.
     copy_messages(CopyMessagesRequest) -> CopyMessagesResponse, Unsubmitted,
-        |r| shard(r.account.as_ref());
+        Place::Account(|r| &mut r.account);
     /// Moves messages. Not repeated once they may have been moved.
     move_messages(MoveMessagesRequest) -> MoveMessagesResponse, Unsubmitted,
-        |r| shard(r.account.as_ref());
+        Place::Account(|r| &mut r.account);
     /// Removes messages. Not repeated once they may be gone: the answer would miss them.
-    expunge(ExpungeRequest) -> ExpungeResponse, Unsubmitted, |r| shard(r.account.as_ref());
+    expunge(ExpungeRequest) -> ExpungeResponse, Unsubmitted, Place::Account(|r| &mut r.account);
 }
 
 streaming! { MailStoreClient:
     /// Rows of messages, in pages.
     list_messages(ListMessagesRequest) -> MessagePage, read_timeout,
-        |r| shard(r.account.as_ref());
+        Place::Account(|r| &mut r.account);
     /// What changed since a mod-sequence.
-    list_changes(ListChangesRequest) -> ChangePage, read_timeout, |r| shard(r.account.as_ref());
+    list_changes(ListChangesRequest) -> ChangePage, read_timeout, Place::Account(|r| &mut r.account);
     /// Immutable content of messages.
-    get_emails(GetEmailsRequest) -> EmailPage, read_timeout, |r| shard(r.account.as_ref());
+    get_emails(GetEmailsRequest) -> EmailPage, read_timeout, Place::Account(|r| &mut r.account);
     /// Octets of one message.
-    read_message(ReadMessageRequest) -> BodyChunk, read_timeout, |r| shard(r.account.as_ref());
+    read_message(ReadMessageRequest) -> BodyChunk, read_timeout, Place::Account(|r| &mut r.account);
     /// Follows an account; ends with an error after 5 s of silence.
-    watch(WatchRequest) -> WatchEvent, watch_timeout, |r| shard(r.account.as_ref());
+    watch(WatchRequest) -> WatchEvent, watch_timeout, Place::Account(|r| &mut r.account);
     /// Holds the maildrop while the stream is open: granted with the first event. If it is held,
     /// the call or the first item fails with the fault "in-use".
     hold_maildrop(HoldMaildropRequest) -> HoldMaildropEvent, watch_timeout,
-        |r| shard(r.account.as_ref());
+        Place::Account(|r| &mut r.account);
 }
 
 impl StoreClient {
     /// Begins to append a message to a mailbox. Nothing is filed before
     /// [`finish`](Upload::finish) says so.
     pub fn append(&self, begin: AppendBegin) -> Result<AppendUpload, CallError> {
-        let shard = shard(begin.account.as_ref())?;
-        Ok(Upload::of_message(self.clone(), shard, begin))
+        match begin.account {
+            Some(_) => Ok(Upload::of_message(self.clone(), begin)),
+            None => Err(CallError::invalid("the call names no account")),
+        }
     }
 
     /// Files a letter for accounts of one shard, exactly once per (queue-id, recipient). `body` is

@@ -1,6 +1,7 @@
 //! The client of the replicated store.
 
 mod directory;
+mod homes;
 mod mailbox;
 mod settings;
 mod spool;
@@ -22,6 +23,8 @@ use crate::retry::{Backoff, Repeat, Verdict, judge};
 use crate::topology::View;
 use crate::{CallError, Channel, Channels};
 
+use homes::Homes;
+pub(crate) use homes::Place;
 pub use settings::StoreClientConfig;
 
 /// Octets of a message as they come; it ends after an error.
@@ -46,6 +49,8 @@ struct Inner {
     config: StoreClientConfig,
     channels: Channels,
     view: Mutex<View>,
+    /// Where accounts live that have moved since their users looked them up.
+    homes: Homes,
     /// When the view was last refreshed; held while it is, so that one refresh serves all.
     refreshed: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -55,6 +60,9 @@ struct Inner {
 pub(crate) struct Limits {
     pub(crate) call: Duration,
     pub(crate) attempt: Duration,
+    /// Whether a call waits until an account that is moving is where it moves to; or is handed back
+    /// to somebody who has other work meanwhile.
+    pub(crate) waits_for_moves: bool,
 }
 
 impl StoreClient {
@@ -65,6 +73,7 @@ impl StoreClient {
             config,
             channels,
             view,
+            homes: Homes::default(),
             refreshed: tokio::sync::Mutex::default(),
         }))
     }
@@ -143,7 +152,10 @@ impl StoreClient {
             };
             let (wait, reason) = match verdict {
                 Verdict::Final(error) => return Err(error),
-                Verdict::Busy(fault) => {
+                Verdict::Moving(fault) if limits.waits_for_moves => {
+                    (backoff.wait(fastrand::f64()), fault.message)
+                }
+                Verdict::Busy(fault) | Verdict::Moving(fault) => {
                     busy += 1;
                     if busy >= BUSY_ATTEMPTS {
                         return Err(fault.into());
@@ -238,6 +250,7 @@ impl StoreClient {
         Limits {
             call: config.call_timeout.get(),
             attempt: config.attempt_timeout.get(),
+            waits_for_moves: true,
         }
     }
 
@@ -246,6 +259,7 @@ impl StoreClient {
         Limits {
             call: whole,
             attempt: whole,
+            waits_for_moves: false,
         }
     }
 
@@ -331,21 +345,23 @@ impl StoreClient {
 /// Unary calls of one service: each is made on the leader of its shard.
 macro_rules! unary {
     ($stub:ident: $($(#[$doc:meta])* $name:ident($request:ty) -> $response:ty,
-        $repeat:ident, $shard:expr;)*) => {
+        $repeat:ident, $place:expr;)*) => {
         impl StoreClient {
             $(
                 $(#[$doc])*
                 pub async fn $name(&self, request: $request) -> Result<$response, CallError> {
-                    let shard: fn(&$request) -> Result<postino_types::ShardId, CallError> = $shard;
-                    let (shard, max) = (shard(&request)?, self.max_message());
-                    self.call(shard, Repeat::$repeat, self.quick(), |channel, limit| {
-                        let request = timed(request.clone(), limit);
-                        async move {
-                            let mut stub = $stub::new(channel)
-                                .max_decoding_message_size(max)
-                                .max_encoding_message_size(max);
-                            stub.$name(request).await.map(tonic::Response::into_inner)
-                        }
+                    let max = self.max_message();
+                    self.placed(request, $place, |request, shard| async move {
+                        self.call(shard, Repeat::$repeat, self.quick(), |channel, limit| {
+                            let request = timed(request.clone(), limit);
+                            async move {
+                                let mut stub = $stub::new(channel)
+                                    .max_decoding_message_size(max)
+                                    .max_encoding_message_size(max);
+                                stub.$name(request).await.map(tonic::Response::into_inner)
+                            }
+                        })
+                        .await
                     })
                     .await
                 }
@@ -357,24 +373,26 @@ macro_rules! unary {
 /// Reads that come as a stream: opening is repeated, the stream is not.
 macro_rules! streaming {
     ($stub:ident: $($(#[$doc:meta])* $name:ident($request:ty) -> $item:ty,
-        $patience:ident, $shard:expr;)*) => {
+        $patience:ident, $place:expr;)*) => {
         impl StoreClient {
             $(
                 $(#[$doc])*
                 pub async fn $name(&self, request: $request) -> Result<Items<$item>, CallError> {
-                    let shard: fn(&$request) -> Result<postino_types::ShardId, CallError> = $shard;
-                    let (shard, max) = (shard(&request)?, self.max_message());
+                    let max = self.max_message();
                     let patience = self.config().$patience.get();
-                    self.call(shard, Repeat::Always, self.quick(), |channel, _| {
-                        // No deadline of its own: that would be one for the whole stream.
-                        let request = request.clone();
-                        async move {
-                            let mut stub = $stub::new(channel)
-                                .max_decoding_message_size(max)
-                                .max_encoding_message_size(max);
-                            let stream = stub.$name(request).await?.into_inner();
-                            Ok(Items::new(stream, patience))
-                        }
+                    self.placed(request, $place, |request, shard| async move {
+                        self.call(shard, Repeat::Always, self.quick(), |channel, _| {
+                            // No deadline of its own: that would be one for the whole stream.
+                            let request = request.clone();
+                            async move {
+                                let mut stub = $stub::new(channel)
+                                    .max_decoding_message_size(max)
+                                    .max_encoding_message_size(max);
+                                let stream = stub.$name(request).await?.into_inner();
+                                Ok(Items::new(stream, patience))
+                            }
+                        })
+                        .await
                     })
                     .await
                 }

@@ -12,7 +12,7 @@ use postino_proto::store::v1::{
 };
 use postino_types::{QueueId, ShardId};
 
-use super::{BodyStream, StoreClient, shard_of, streaming, timed, unary};
+use super::{BodyStream, Place, StoreClient, shard_of, streaming, timed, unary};
 use crate::retry::Repeat;
 use crate::upload::{AcceptUpload, Upload};
 use crate::{CallError, Items};
@@ -20,32 +20,32 @@ use crate::{CallError, Items};
 unary! { SpoolClient:
     /// Whether a letter was accepted; if not, it cannot be any more under this id.
     resolve_accept(ResolveAcceptRequest) -> ResolveAcceptResponse, Always,
-        |r| shard_of(&r.queue_id);
+        Place::Shard(|r| shard_of(&r.queue_id));
     /// Records outcomes, all in one commit; repeatable, since recording them twice changes nothing.
-    settle(SettleRequest) -> SettleResponse, Always, |r| Ok(ShardId::new(r.shard));
+    settle(SettleRequest) -> SettleResponse, Always, Place::Shard(|r| Ok(ShardId::new(r.shard)));
     /// A page of letters that are due.
-    list_due(ListDueRequest) -> ListDueResponse, Always, |r| Ok(ShardId::new(r.shard));
+    list_due(ListDueRequest) -> ListDueResponse, Always, Place::Shard(|r| Ok(ShardId::new(r.shard)));
     /// One letter with the state of its recipients.
-    get_letter(GetLetterRequest) -> Letter, Always, |r| shard_of(&r.queue_id);
+    get_letter(GetLetterRequest) -> Letter, Always, Place::Shard(|r| shard_of(&r.queue_id));
     /// Takes a shard's lease, or tells who has it. The same holder gets it again.
     acquire_lease(AcquireLeaseRequest) -> AcquireLeaseResponse, Always,
-        |r| Ok(ShardId::new(r.shard));
+        Place::Shard(|r| Ok(ShardId::new(r.shard)));
     /// Keeps a lease.
-    renew_lease(RenewLeaseRequest) -> RenewLeaseResponse, Always, |r| Ok(ShardId::new(r.shard));
+    renew_lease(RenewLeaseRequest) -> RenewLeaseResponse, Always, Place::Shard(|r| Ok(ShardId::new(r.shard)));
     /// Gives a lease back.
     release_lease(ReleaseLeaseRequest) -> ReleaseLeaseResponse, Always,
-        |r| Ok(ShardId::new(r.shard));
+        Place::Shard(|r| Ok(ShardId::new(r.shard)));
     /// Letters of one shard, for operators.
-    list_letters(ListLettersRequest) -> ListLettersResponse, Always, |r| Ok(ShardId::new(r.shard));
+    list_letters(ListLettersRequest) -> ListLettersResponse, Always, Place::Shard(|r| Ok(ShardId::new(r.shard)));
     /// Makes deferred recipients due now.
-    retry_now(RetryNowRequest) -> RetryNowResponse, Always, |r| Ok(ShardId::new(r.shard));
+    retry_now(RetryNowRequest) -> RetryNowResponse, Always, Place::Shard(|r| Ok(ShardId::new(r.shard)));
 }
 
 streaming! { SpoolClient:
     /// Events of one shard for its lease holder; ends with an error after 5 s of silence.
-    follow(FollowRequest) -> FollowEvent, watch_timeout, |r| Ok(ShardId::new(r.shard));
+    follow(FollowRequest) -> FollowEvent, watch_timeout, Place::Shard(|r| Ok(ShardId::new(r.shard)));
     /// A letter's accepted message, in chunks.
-    read_body(ReadLetterBodyRequest) -> BodyChunk, read_timeout, |r| shard_of(&r.queue_id);
+    read_body(ReadLetterBodyRequest) -> BodyChunk, read_timeout, Place::Shard(|r| shard_of(&r.queue_id));
 }
 
 impl StoreClient {

@@ -28,6 +28,7 @@ fn account(state: AccountState) -> LookupResponse {
         shard: 3,
         address: "alice@example.org".to_owned(),
         state: state.into(),
+        moving: None,
     };
     LookupResponse {
         domain_is_local: true,

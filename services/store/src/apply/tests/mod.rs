@@ -6,6 +6,7 @@ mod directory;
 mod holding;
 mod levels;
 mod mailboxes;
+mod moving;
 mod placement;
 mod reaping;
 mod settling;
@@ -53,7 +54,7 @@ impl Bench {
         let db = Db::open(directory.path(), &DbSettings::default()).unwrap();
         let notifier = Arc::new(Notifier::default());
         Self {
-            applier: Applier::new(db.clone(), Arc::clone(&notifier), Levels::up_to(2)),
+            applier: Applier::new(db.clone(), Arc::clone(&notifier), Levels::up_to(3)),
             notifier,
             space: db.space(shard).unwrap(),
             db,
@@ -160,7 +161,10 @@ impl Bench {
     }
 
     fn account(&self, id: u64) -> Option<account::AccountRow> {
-        account::find(&self.db, self.space, id).unwrap()
+        match account::standing(&self.db, self.space, id).unwrap() {
+            account::Standing::Here(row) => Some(row),
+            _ => None,
+        }
     }
 
     fn messages(&self, account: u64, mailbox: u64) -> Vec<(u32, Row)> {

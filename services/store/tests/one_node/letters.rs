@@ -1,8 +1,6 @@
-//! Letters through one store node: over gRPC, through Raft, on disk.
+//! Letters: accepted, filed, read, settled.
 
-mod node;
-
-use node::{DEADLINE, Node, RETURN_PATH, message, mint, now_ms};
+use crate::node::{DEADLINE, Node, RETURN_PATH, email, message, mint, now_ms};
 use postino_proto::admin::v1::{
     AddAccountRequest, CredentialCost, GetCredentialCostRequest, RemoveAccountRequest,
     RetryQueueRequest,
@@ -400,7 +398,7 @@ async fn an_append_is_filed_once_and_a_maildrop_held_once() {
             keywords: vec!["$Sent".into()],
             internal_date_ms: 1_000,
             internal_date_offset: 60,
-            email: Some(node::email(octets.len() as u64)),
+            email: Some(email(octets.len() as u64)),
         })));
         tokio_stream::iter(steps)
     };

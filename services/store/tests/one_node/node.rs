@@ -1,7 +1,5 @@
 //! One store node on a real directory and a real port.
 
-#![expect(clippy::unwrap_used, reason = "what fails here shall fail the test")]
-
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,15 +50,24 @@ async fn open(config: &StoreConfig, directory: &std::path::Path, endpoint: &str)
 impl Node {
     /// Starts on `directory`; a new one becomes a cluster with two mail shards.
     pub(crate) async fn start(directory: &std::path::Path) -> Self {
+        Self::start_with(directory, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn start_with(
+        directory: &std::path::Path,
+        set: impl FnOnce(&mut StoreConfig),
+    ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let config = StoreConfig {
+        let mut config = StoreConfig {
             shards: 2,
             inline_limit: ByteSize::kib(8),
             chunk_size: ByteSize::kib(16),
             messages_page: 3,
             ..StoreConfig::default()
         };
+        set(&mut config);
         let store = open(&config, directory, &endpoint).await;
         if store.cluster().node().is_none() {
             store.cluster().init(0).await.unwrap();

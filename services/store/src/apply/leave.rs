@@ -1,0 +1,58 @@
+//! An account goes to another shard: the side that it leaves.
+//!
+//! | the account here | to      | by                                                             |
+//! |------------------|---------|----------------------------------------------------------------|
+//! | here             | leaving | CloseForMove: neither changed nor read from now on             |
+//! | leaving          | moved   | LeaveAccount, once it is on the other shard                    |
+//!
+//! In between it belongs to no shard, so that nothing is read here that was changed there.
+
+use postino_proto::store::v1::command_answer::Result as Answer;
+use postino_proto::store::v1::{CloseForMoveCommand, Done, LeaveAccountCommand, RefusalKind};
+
+use super::commit::{Commit, Outcome, refuse};
+use super::{account as accounts, hold};
+use crate::model::account::{self, AccountRow};
+
+/// Closes an account for the moment.
+pub(super) fn close(commit: &mut Commit<'_>, command: &CloseForMoveCommand) -> Outcome {
+    hold::check(commit)?;
+    let (id, by) = (command.account, command.r#move);
+    let row = account::row(&commit.rows, commit.space(), id)?;
+    let row = row.filter(|row| !row.gone && row.coming == 0 && row.last_move <= by);
+    let missing = || refuse(RefusalKind::FailedPrecondition, "the account is not here");
+    let mut row = row.ok_or_else(missing)?;
+    if row.leaving == by {
+        return Ok(Answer::Done(Done {}));
+    }
+    row.leaving = by;
+    row.last_move = by;
+    commit.put_account(id, &row);
+    accounts::touch_all(commit, id)?;
+    Ok(Answer::Done(Done {}))
+}
+
+/// Clears an account away that is on another shard. Its messages go later, by the reaper.
+pub(super) fn leave(commit: &mut Commit<'_>, command: &LeaveAccountCommand) -> Outcome {
+    hold::check(commit)?;
+    let (id, by) = (command.account, command.r#move);
+    let row = account::row(&commit.rows, commit.space(), id)?.unwrap_or_default();
+    if row.leaving != by {
+        // It was done before; or the account has come back by a later move.
+        return match row.last_move >= by {
+            true => Ok(Answer::Done(Done {})),
+            false => Err(refuse(
+                RefusalKind::FailedPrecondition,
+                "the account does not leave by this move",
+            )),
+        };
+    }
+    let gone = AccountRow {
+        gone: true,
+        moved_to: command.to,
+        last_move: by,
+        ..AccountRow::default()
+    };
+    accounts::clear(commit, id, row, &gone)?;
+    Ok(Answer::Done(Done {}))
+}
