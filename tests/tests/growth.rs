@@ -1,54 +1,12 @@
 //! Stores that come, go, and stop for a moment, while letters come in.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use anyhow::{Context, Result, ensure};
-use postino_tests::imap::Imap;
+use anyhow::{Result, ensure};
+use postino_tests::Cluster;
 use postino_tests::load::letters::Letters;
+use postino_tests::load::reader::Reader;
 use postino_tests::status::{is_settled, list, node, number, until_status};
-use postino_tests::{BOB, Cluster, PASSWORD};
+use postino_tests::wait::{seconds, until};
 use serde_json::Value;
-use tokio::task::JoinHandle;
-
-/// Somebody who reads and changes flags all the while, and to whom nothing is ever refused.
-struct Reader {
-    enough: Arc<AtomicBool>,
-    reading: JoinHandle<Result<usize>>,
-}
-
-impl Reader {
-    async fn start(cluster: &Cluster) -> Result<Self> {
-        let mut bob = Imap::login(cluster.imap()?, BOB, PASSWORD).await?;
-        bob.ok("SELECT INBOX").await?;
-        let enough = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&enough);
-        let reading = tokio::spawn(async move {
-            let mut commands = 0;
-            while !stop.load(Ordering::Relaxed) {
-                for command in [
-                    "STORE 1 +FLAGS (\\Flagged)",
-                    "FETCH 1 (FLAGS BODY.PEEK[HEADER])",
-                    "STORE 1 -FLAGS (\\Flagged)",
-                    "STATUS Drafts (MESSAGES UIDNEXT)",
-                ] {
-                    bob.ok(command).await.with_context(|| command.to_owned())?;
-                    commands += 1;
-                }
-            }
-            Ok(commands)
-        });
-        Ok(Self { enough, reading })
-    }
-
-    async fn end(self) -> Result<()> {
-        self.enough.store(true, Ordering::Relaxed);
-        let commands = self.reading.await??;
-        println!("{commands} IMAP commands");
-        ensure!(commands > 100, "only {commands} IMAP commands");
-        Ok(())
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_stops_and_starts_again_is_not_noticed() -> Result<()> {
@@ -72,6 +30,16 @@ async fn a_store_that_stops_and_starts_again_is_not_noticed() -> Result<()> {
     reader.end().await?;
     letters.end(&cluster, "store-1").await?;
     cluster.down().await
+}
+
+/// Waits until a node has let go of what was left of the replicas that moved away.
+async fn let_go(cluster: &Cluster, name: &str) -> Result<()> {
+    let nothing = |group: &Value| group["applied_index"] == 0;
+    let let_go = async || {
+        let status = cluster.status_at(name).await.ok()?;
+        list(&status, "groups").iter().all(nothing).then_some(())
+    };
+    until("its replicas are let go", seconds(60), let_go).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,6 +89,7 @@ async fn a_cluster_grows_from_one_to_five_and_shrinks_again() -> Result<()> {
             is_settled(status, 7, 3) && drained.is_some_and(|row| row["replicas"] == 0)
         };
         until_status(&cluster, "store-5", "a node is empty", empty).await?;
+        let_go(&cluster, name).await?;
         let remove = ["cluster", "remove", &id];
         cluster.command_at("store-5", &remove).await?.success()?;
         letters.grow(30).await?;

@@ -12,7 +12,7 @@ use postino_proto::store::v1::command::Kind;
 use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::{AllocateNodeCommand, NodeState};
 use postino_types::{NodeId, ShardId};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -291,10 +291,31 @@ async fn look_after(
         },
     };
     let Some(node) = node else { return };
+    let renewed = node.renewed();
     for group in node.groups() {
         tokio::spawn(lead::run(context.clone(), group, stop.clone()));
     }
-    placement::report(context, node, stop).await;
+    tokio::join!(
+        look_after_renewed(&context, renewed, &stop),
+        placement::report(context.clone(), node, stop.clone())
+    );
+}
+
+/// Does the same for groups that take the place of others.
+async fn look_after_renewed(
+    context: &Context,
+    mut renewed: broadcast::Receiver<Group>,
+    stop: &CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            group = renewed.recv() => match group {
+                Ok(group) => drop(tokio::spawn(lead::run(context.clone(), group, stop.clone()))),
+                Err(_) => return,
+            },
+        }
+    }
 }
 
 /// Gives the lead of a group away whenever it comes, until the node stops.

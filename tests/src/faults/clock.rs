@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 /// The clocks of all processes.
@@ -17,8 +18,10 @@ pub struct Clocks {
 impl Clocks {
     /// All are right until one is set.
     pub fn new() -> Result<Self> {
+        let directory = TempDir::with_prefix("postino-clocks-")?;
+        early(directory.path())?;
         Ok(Self {
-            directory: TempDir::with_prefix("postino-clocks-")?,
+            directory,
             library: library(Path::new("/usr/lib"))?,
         })
     }
@@ -31,8 +34,9 @@ impl Clocks {
     pub fn command(&self, name: &str) -> Result<String> {
         self.set(name, 0)?;
         Ok(format!(
-            "env LD_PRELOAD={} FAKETIME_TIMESTAMP_FILE={} FAKETIME_CACHE_DURATION=1 \
+            "env LD_PRELOAD={}:{} FAKETIME_TIMESTAMP_FILE={} FAKETIME_CACHE_DURATION=1 \
              FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1",
+            self.file(EARLY).display(),
             self.library.display(),
             self.file(name).display()
         ))
@@ -47,6 +51,21 @@ impl Clocks {
     }
 }
 
+/// The library that lets a process with jemalloc start; `early_clock.c` says why.
+const EARLY: &str = "early_clock.so";
+
+/// Compiles [`EARLY`] into a directory.
+fn early(directory: &Path) -> Result<()> {
+    let source = directory.join("early_clock.c");
+    fs::write(&source, include_str!("early_clock.c"))?;
+    let mut compile = Command::new("cc");
+    compile.args(["-O1", "-shared", "-fPIC", "-o"]);
+    let compiled = compile.arg(directory.join(EARLY)).arg(&source).output()?;
+    let said = String::from_utf8_lossy(&compiled.stderr);
+    ensure!(compiled.status.success(), "cc: {said}");
+    Ok(())
+}
+
 /// Where Debian's package has it: in a folder of the machine's architecture.
 fn library(folder: &Path) -> Result<PathBuf> {
     let entries = fs::read_dir(folder)?.flatten();
@@ -57,7 +76,6 @@ fn library(folder: &Path) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
     use std::time::SystemTime;
 
     use super::*;

@@ -56,7 +56,7 @@ impl ClusterApi for Cluster {
         let held = held_shards(&node).await?;
         for group in &mut groups {
             let mut members = group.voters.iter().chain(&group.learners);
-            // Rows of a replica that moved away stay on the disk for a while.
+            // Rows of a replica that moved away stay on the disk until it is let go.
             let here = members.any(|member| member.id == node.identity().node.get());
             group.remote_held = here && held.contains(&group.shard);
         }

@@ -139,6 +139,20 @@ impl Facts {
             || self.moves.values().any(|row| row.concerns(node.get()))
     }
 
+    /// Shards of which a node has rows, as it reported, though it is no member, and none of whose
+    /// replicas goes there.
+    pub(super) fn left(&self, node: NodeId, heard: &Heard) -> Vec<ShardId> {
+        let has_left = |shard: &ShardId| {
+            let own = heard.of(node, *shard);
+            let member = self.replicas.get(shard);
+            let moving = self.moves.get(shard);
+            own.is_some_and(|own| own.last_index > 0)
+                && member.is_some_and(|row| !row.has(node.get()))
+                && moving.is_none_or(|row| !row.concerns(node.get()))
+        };
+        heard.shards().into_iter().filter(has_left).collect()
+    }
+
     fn recorded_index(&self, shard: ShardId) -> u64 {
         let row = self.replicas.get(&shard);
         row.map_or(0, |row| row.membership_index)

@@ -12,7 +12,7 @@ use tonic::{Request, Status};
 
 use super::service::hear;
 use crate::cluster::{group_out, node_in, node_out};
-use crate::raft::{Group, NodeAddress, RaftNode};
+use crate::raft::{Group, NodeAddress, Place, RaftNode};
 use crate::service::Context;
 
 /// How long one node may take to answer.
@@ -51,7 +51,46 @@ async fn tell(context: &Context, node: &RaftNode) -> Result<(), Status> {
     }
     let nodes = answer.nodes.into_iter().map(node_in).collect();
     context.shards.cluster().peers().learn(nodes);
+    if let Some(shard) = answer.left.first() {
+        let release = release(context.clone(), node.clone(), ShardId::new(*shard));
+        // Beside the reports, which others wait for.
+        tokio::spawn(release);
+    }
     Ok(())
+}
+
+/// Lets go of what is left of a replica that this node holds no longer.
+async fn release(context: Context, node: RaftNode, shard: ShardId) {
+    // One at a time; what was not begun is asked for again by the next report.
+    let Ok(_one) = context.placement.releasing.try_lock() else {
+        return;
+    };
+    let confirm = || async {
+        let confirmed = confirm_left(&context, &node, shard).await;
+        let refused = |status: &Status| tracing::debug!(%shard, %status, "a replica stays for now");
+        confirmed.inspect_err(refused).ok()
+    };
+    if let Err(error) = node.release(shard, confirm).await {
+        tracing::error!(%shard, %error, "a replica is neither let go nor kept");
+    }
+}
+
+/// Asks the leader of a shard whether this node is no member.
+async fn confirm_left(context: &Context, node: &RaftNode, shard: ShardId) -> Result<Place, Status> {
+    let group = context.shards.group(shard)?;
+    let mut request = Request::new(proto::ConfirmLeftRequest {
+        cluster_id: node.identity().cluster.to_bytes(),
+        shard: shard.get(),
+        node: node.identity().node.get(),
+    });
+    request.set_timeout(ANSWER);
+    let endpoint = context.shards.leader_endpoint(&group)?;
+    let answer = context
+        .placement_at(&endpoint)?
+        .confirm_left(request)
+        .await?;
+    let proto::ConfirmLeftResponse { term, index } = answer.into_inner();
+    Ok(Place { term, index })
 }
 
 fn report(context: &Context, node: &RaftNode) -> ReportRequest {

@@ -27,9 +27,11 @@ use crate::shards::{elsewhere, unexpected};
 pub(super) fn hear(context: &Context, report: ReportRequest) -> Result<ReportResponse, Status> {
     context.check_cluster(&report.cluster_id)?;
     context.shards.led(ShardId::CONTROL)?;
+    let id = report.node.as_ref().map(|node| NodeId::new(node.id));
     context.placement.reports.take(report, Instant::now());
     let heard = context.heard();
     let facts = context.placement.facts();
+    let left = id.map_or_else(Vec::new, |id| facts.left(id, &heard));
     let nodes = facts.nodes.iter();
     let nodes = nodes.filter(|(_, row)| row.standing() != NodeState::Removed);
     let nodes = nodes.map(|(id, row)| {
@@ -43,6 +45,7 @@ pub(super) fn hear(context: &Context, report: ReportRequest) -> Result<ReportRes
     Ok(ReportResponse {
         leaders: heard.leaders(),
         nodes: nodes.collect(),
+        left: left.into_iter().map(ShardId::get).collect(),
     })
 }
 
@@ -261,6 +264,22 @@ impl Placement for Context {
         let given = group.give_lead(NodeId::new(request.to), GIVE_LEAD / 2);
         given.await.map_err(membership_status)?;
         Ok(Response::new(GiveLeadResponse {}))
+    }
+
+    async fn confirm_left(
+        &self,
+        request: Request<ConfirmLeftRequest>,
+    ) -> Result<Response<ConfirmLeftResponse>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster_id)?;
+        let group = self.shards.led(ShardId::new(request.shard))?;
+        let place = group.without(NodeId::new(request.node)).await;
+        let place = place.map_err(membership_status)?;
+        let place = place.ok_or_else(|| Status::failed_precondition("the node is a member"))?;
+        Ok(Response::new(ConfirmLeftResponse {
+            term: place.term,
+            index: place.index,
+        }))
     }
 
     async fn advance_move(

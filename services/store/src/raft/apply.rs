@@ -9,6 +9,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use postino_types::ShardId;
 
 use super::machine::{BodyRef, CommittedCommand, CommittedEntry, Machine, Progress};
+use super::release::Alive;
 use super::snapshot::{self, Meta, ShardSnapshot};
 use super::sync::SyncQueue;
 use super::types::{Answers, Batch, CommittedLeaderId, Config, LogId, StoredMembership};
@@ -31,10 +32,17 @@ pub(crate) struct StateMachine {
     /// The index that comes next to the state as this left it; `None` until that is known.
     next: Option<u64>,
     halted: Halted,
+    _alive: Alive,
 }
 
 impl StateMachine {
-    pub(crate) fn new(db: Db, shard: ShardId, machine: Arc<dyn Machine>, sync: SyncQueue) -> Self {
+    pub(crate) fn new(
+        db: Db,
+        shard: ShardId,
+        machine: Arc<dyn Machine>,
+        sync: SyncQueue,
+        alive: Alive,
+    ) -> Self {
         Self {
             db,
             shard,
@@ -43,6 +51,7 @@ impl StateMachine {
             membership: StoredMembership::default(),
             next: None,
             halted: Halted::default(),
+            _alive: alive,
         }
     }
 

@@ -16,6 +16,7 @@ use super::barrier;
 use super::batcher::{Batcher, Pending};
 use super::error::{ProposeError, ReadError};
 use super::log::SyncTimes;
+use super::release::Place;
 use super::settings::RaftSettings;
 use super::shipments::Shipments;
 use super::types::{Config, Raft};
@@ -147,6 +148,8 @@ struct Inner {
     receiving: tokio::sync::Mutex<()>,
     /// Who leads, as other nodes said: for a shard that this node holds no replica of.
     heard: Mutex<Option<(u64, NodeAddress)>>,
+    removed_at: Place,
+    ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
 }
 
 /// What a proposal takes from the budget besides its bytes.
@@ -161,6 +164,10 @@ pub(crate) struct Parts {
     pub(crate) room: watch::Receiver<Room>,
     pub(crate) sync_times: Arc<SyncTimes>,
     pub(crate) shipments: Arc<Shipments>,
+    /// The entry with which this node had ceased to be a member when it let its rows go.
+    pub(crate) removed_at: Place,
+    /// Ends when nothing of the replica writes any more.
+    pub(crate) ended: mpsc::Receiver<()>,
 }
 
 impl Group {
@@ -193,6 +200,8 @@ impl Group {
                 shipments: parts.shipments,
                 receiving: tokio::sync::Mutex::default(),
                 heard: Mutex::default(),
+                removed_at: parts.removed_at,
+                ended: tokio::sync::Mutex::new(parts.ended),
             }),
         }
     }
@@ -202,6 +211,24 @@ impl Group {
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::error!(shard = %self.inner.shard, %error, "the group ended badly");
         }
+    }
+
+    /// Returns when nothing of the replica writes any more.
+    pub(super) async fn ended(&self) {
+        // Nothing is ever sent; it ends with the last sender.
+        let _ = self.inner.ended.lock().await.recv().await;
+    }
+
+    /// Whether this node must vote for nobody: it let its rows go, and its log does not reach yet
+    /// what it had when it ceased to be a member.
+    pub(super) fn is_mute(&self) -> bool {
+        let metrics = self.inner.raft.data_metrics();
+        let last = metrics.borrow_watched().last_log;
+        let last = last.map_or(Place::default(), |id| Place {
+            term: id.leader_id.term,
+            index: id.index,
+        });
+        last < self.inner.removed_at
     }
 
     pub(crate) fn raft(&self) -> &Raft {

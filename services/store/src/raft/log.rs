@@ -16,6 +16,7 @@ use postino_types::ShardId;
 use super::codec;
 use super::counters::Counters;
 use super::reader::LogReader;
+use super::release::Alive;
 use super::retention::{Extent, Retention};
 use super::rows;
 use super::sync::{SyncOutcome, SyncQueue};
@@ -31,6 +32,7 @@ pub(crate) struct LogStore {
     sync_times: Arc<SyncTimes>,
     retention: Arc<Retention>,
     message_bytes: usize,
+    _alive: Alive,
 }
 
 impl LogStore {
@@ -41,6 +43,7 @@ impl LogStore {
         counters: Arc<Counters>,
         retention: Arc<Retention>,
         message_bytes: usize,
+        alive: Alive,
     ) -> Self {
         Self {
             db,
@@ -50,6 +53,7 @@ impl LogStore {
             sync_times: Arc::default(),
             retention,
             message_bytes,
+            _alive: alive,
         }
     }
 

@@ -14,6 +14,7 @@ use super::NodeAddress;
 use super::address::AddressBook;
 use super::error::MembershipError;
 use super::group::Group;
+use super::release::Place;
 use super::types::Config;
 
 /// Entries that a learner may be behind when it is made a voter.
@@ -81,6 +82,23 @@ impl Group {
             super::ReadError::NoQuorum => MembershipError::Timeout,
             super::ReadError::Stopped => MembershipError::Stopped,
         })
+    }
+
+    /// The entry of the membership, if a node is no part of it and it is committed; only the leader
+    /// can tell. `None` if the node is a member, or may be.
+    pub(crate) async fn without(&self, node: NodeId) -> Result<Option<Place>, MembershipError> {
+        self.confirm_leader().await?;
+        let metrics = self.raft().metrics();
+        let now = metrics.borrow_watched();
+        let effective = &now.membership_config;
+        let settled = effective.log_id() == now.committed_membership_config.log_id()
+            && effective.membership().get_joint_config().len() == 1;
+        let member = effective.membership().get_node(&node.get()).is_some();
+        let place = effective.log_id().filter(|_| settled && !member);
+        Ok(place.map(|id| Place {
+            term: id.leader_id.term,
+            index: id.index,
+        }))
     }
 
     /// Returns once a member has nearly everything that this node, the leader, has.

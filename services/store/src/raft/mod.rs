@@ -36,6 +36,7 @@ mod network;
 mod node;
 mod purge;
 mod reader;
+mod release;
 mod retention;
 mod rows;
 mod settings;
@@ -54,6 +55,7 @@ pub(crate) use membership::CAUGHT_UP;
 pub(crate) use network::Pacer;
 pub use network::RaftService;
 pub use node::RaftNode;
+pub(crate) use release::Place;
 pub(crate) use rows::body_key;
 pub use settings::RaftSettings;
 pub(crate) use snapshot::{

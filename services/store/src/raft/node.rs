@@ -1,6 +1,6 @@
 //! The Raft groups of this node: started together, on one database and one sync thread.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -8,7 +8,7 @@ use openraft::BasicNode;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::storage::RaftLogStorage;
 use postino_types::ShardId;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::address::{AddressBook, NodeAddress};
@@ -20,6 +20,7 @@ use super::log::LogStore;
 use super::machine::Machine;
 use super::network::{Factory, Network};
 use super::purge::Purger;
+use super::release::removed_at;
 use super::retention::{Extent, Retention};
 use super::settings::RaftSettings;
 use super::sync::{SyncQueue, SyncThread};
@@ -27,16 +28,24 @@ use super::types::Raft;
 use crate::db::Db;
 use crate::identity::Identity;
 
+/// Groups that may take the place of others before somebody hears of it.
+const RENEWED: usize = 2048;
+
 /// Every group of this node. Clones share it.
 #[derive(Clone)]
 pub struct RaftNode {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     identity: Identity,
     endpoint: String,
-    groups: Vec<Group>,
+    groups: Vec<RwLock<Group>>,
+    pub(super) starter: Starter,
+    /// Held while a replica is let go.
+    pub(super) releasing: tokio::sync::Mutex<()>,
+    /// Groups that have taken the place of others.
+    renewed: broadcast::Sender<Group>,
     network: Arc<Network>,
     db: Db,
     receiving: Arc<Semaphore>,
@@ -46,7 +55,7 @@ struct Inner {
 }
 
 /// What it takes to start a group.
-struct Starter {
+pub(super) struct Starter {
     db: Db,
     id: u64,
     settings: Arc<RaftSettings>,
@@ -103,13 +112,16 @@ impl RaftNode {
         };
         let mut groups = Vec::with_capacity(identity.shard_count as usize + 1);
         for shard in identity.shards() {
-            groups.push(starter.start(shard).await?);
+            groups.push(RwLock::new(starter.start(shard).await?));
         }
         Ok(Self {
             inner: Arc::new(Inner {
                 identity,
                 endpoint,
                 groups,
+                starter,
+                releasing: tokio::sync::Mutex::default(),
+                renewed: broadcast::Sender::new(RENEWED),
                 network,
                 db,
                 receiving,
@@ -155,12 +167,27 @@ impl RaftNode {
     /// The group of a shard; `None` if the cluster has no such shard.
     pub fn group(&self, shard: ShardId) -> Option<Group> {
         let place = usize::try_from(shard.get()).ok()?;
-        self.inner.groups.get(place).cloned()
+        self.inner.groups.get(place).map(current)
     }
 
     /// Every group, the control group first, then the mail shards in order.
     pub fn groups(&self) -> Vec<Group> {
-        self.inner.groups.clone()
+        self.inner.groups.iter().map(current).collect()
+    }
+
+    /// Puts a group in the place of the one of its shard that has ended.
+    pub(super) fn replace(&self, group: Group) {
+        let place = usize::try_from(group.shard().get()).unwrap_or(usize::MAX);
+        if let Some(old) = self.inner.groups.get(place) {
+            *old.write().unwrap_or_else(PoisonError::into_inner) = group.clone();
+        }
+        // Without a listener there is nobody to tell.
+        let _ = self.inner.renewed.send(group);
+    }
+
+    /// Groups that take the place of others from now on.
+    pub(crate) fn renewed(&self) -> broadcast::Receiver<Group> {
+        self.inner.renewed.subscribe()
     }
 
     /// What the log has done.
@@ -208,8 +235,12 @@ impl RaftNode {
     }
 }
 
+fn current(group: &RwLock<Group>) -> Group {
+    group.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 impl Starter {
-    async fn start(&self, shard: ShardId) -> Result<Group, RaftError> {
+    pub(super) async fn start(&self, shard: ShardId) -> Result<Group, RaftError> {
         let failed = |error: &dyn std::fmt::Display| RaftError::Group {
             shard,
             reason: error.to_string(),
@@ -221,6 +252,7 @@ impl Starter {
             entries: self.settings.log_entries,
             bytes: self.settings.log_bytes,
         }));
+        let (alive, ended) = mpsc::channel(1);
         let mut log = LogStore::new(
             self.db.clone(),
             shard,
@@ -228,6 +260,7 @@ impl Starter {
             Arc::clone(&self.counters),
             Arc::clone(&retention),
             self.settings.message_bytes,
+            alive.clone(),
         );
         let found = log.get_log_state().await?.last_log_id;
         let sync_times = log.sync_times();
@@ -236,6 +269,7 @@ impl Starter {
             shard,
             Arc::clone(&self.machine),
             self.sync.clone(),
+            alive,
         );
         let halted = state.halted();
         let factory = Factory {
@@ -268,6 +302,8 @@ impl Starter {
             room: self.db.room(),
             sync_times,
             shipments: self.network.shipments(),
+            removed_at: removed_at(&self.db, shard)?,
+            ended,
         }))
     }
 }

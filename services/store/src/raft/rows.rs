@@ -7,14 +7,17 @@
 //! | Raft   | shard, generation 0, tag 1               | version, Vote                |
 //! | Raft   | space, tag 2                             | version, LogId: purged up to |
 //! | Raft   | space, tag 3                             | version, Applied             |
+//! | Raft   | shard, generation 0, tag 4               | version, term, index         |
 //!
 //! A vote outlives every generation of its shard: a replica that forgot it could
-//! vote twice in a term.
+//! vote twice in a term. So does the entry with which a node that
+//! has let its rows go ceased to be a member (`release`).
 
 use postino_types::ShardId;
 use prost::Message;
 
 use super::codec::{self, CodecError, To};
+use super::release::Place;
 use super::types::{Body, Entry};
 use crate::db::{Family, Key, Space, WriteBatch};
 
@@ -23,6 +26,7 @@ const VERSION: u8 = 1;
 const VOTE: u8 = 1;
 const PURGED: u8 = 2;
 const APPLIED: u8 = 3;
+const REMOVED: u8 = 4;
 
 pub(crate) fn log_key(space: Space, index: u64) -> Key {
     space.key().u64(index)
@@ -35,6 +39,34 @@ pub(crate) fn body_key(space: Space, index: u64, number: u32) -> Key {
 
 pub(crate) fn vote_key(shard: ShardId) -> Key {
     Space::new(shard, 0).key().u8(VOTE)
+}
+
+pub(crate) fn removed_key(shard: ShardId) -> Key {
+    Space::new(shard, 0).key().u8(REMOVED)
+}
+
+/// A row's value that is a place in a log.
+pub(crate) fn place(place: Place) -> Vec<u8> {
+    let mut row = vec![VERSION];
+    row.extend_from_slice(&place.term.to_be_bytes());
+    row.extend_from_slice(&place.index.to_be_bytes());
+    row
+}
+
+/// Reads what [`place`] wrote.
+pub(crate) fn parse_place(row: &[u8]) -> Result<Place, CodecError> {
+    let invalid = || CodecError::Invalid("a place in a log");
+    match row.split_first() {
+        Some((&VERSION, numbers)) => {
+            let (term, index) = numbers.split_first_chunk().ok_or_else(invalid)?;
+            Ok(Place {
+                term: u64::from_be_bytes(*term),
+                index: u64::from_be_bytes(index.try_into().map_err(|_| invalid())?),
+            })
+        }
+        Some((&version, _)) => Err(CodecError::Version(version)),
+        None => Err(CodecError::Missing("the format version")),
+    }
 }
 
 pub(crate) fn purged_key(space: Space) -> Key {

@@ -29,6 +29,8 @@ pub(crate) use client::Factory;
 use link::Link;
 pub(crate) use pacer::Pacer;
 pub use service::RaftService;
+#[cfg(test)]
+pub(in crate::raft) use service::answer;
 
 use super::address::AddressBook;
 use super::settings::RaftSettings;

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::frame::frames;
 use super::{FRAME_LIMIT, PROTOCOL, message, snapshot};
 use crate::db::Room;
+use crate::raft::group::Group;
 use crate::raft::node::RaftNode;
 use crate::raft::types::{Config, Raft};
 
@@ -142,17 +143,9 @@ async fn read(
 async fn handle(node: &RaftNode, message: proto::Message, answers: &mpsc::Sender<proto::Message>) {
     let (id, shard) = (message.id, message.shard);
     let Some(kind) = message.kind else { return };
-    let raft = node
-        .group(ShardId::new(shard))
-        .map(|group| group.raft().clone());
+    let group = node.group(ShardId::new(shard));
     let room = *node.db().room().borrow();
-    let answer = async move {
-        match raft {
-            Some(raft) => ask(&raft, room, kind).await.unwrap_or_else(refused),
-            None => refused("no such shard here".to_owned()),
-        }
-    };
-    let mut answer = Box::pin(answer);
+    let mut answer = Box::pin(answer(group, room, kind));
     let reply = move |kind| proto::Message {
         id,
         shard,
@@ -173,6 +166,22 @@ async fn handle(node: &RaftNode, message: proto::Message, answers: &mpsc::Sender
         let kind = answer.await;
         let _ = answers.send(reply(kind)).await;
     });
+}
+
+/// What this node answers a request about a shard.
+pub(in crate::raft) async fn answer(group: Option<Group>, room: Room, kind: Kind) -> Kind {
+    match group {
+        Some(group) if group.is_mute() && is_about_leading(&kind) => {
+            refused("this node was a member once, and is none yet".to_owned())
+        }
+        Some(group) => ask(group.raft(), room, kind).await.unwrap_or_else(refused),
+        None => refused("no such shard here".to_owned()),
+    }
+}
+
+/// Whether a request is for a vote, or to take the lead.
+fn is_about_leading(kind: &Kind) -> bool {
+    matches!(kind, Kind::Vote(_) | Kind::PreVote(_) | Kind::Transfer(_))
 }
 
 fn refused(reason: String) -> Kind {

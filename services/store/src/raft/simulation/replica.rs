@@ -103,6 +103,7 @@ impl Replica {
             Arc::default(),
             Arc::new(Retention::new(whole)),
             RaftSettings::default().message_bytes,
+            tokio::sync::mpsc::channel(1).0,
         );
         let applier = Applier::new(db.clone(), Arc::new(Notifier::default()), Levels::up_to(2));
         let machine = Observed {
@@ -113,7 +114,8 @@ impl Replica {
             recorder: around.recorder.clone(),
             mutant: around.mutant,
         };
-        let state = StateMachine::new(db.clone(), SHARD, Arc::new(machine), sync);
+        let alive = tokio::sync::mpsc::channel(1).0;
+        let state = StateMachine::new(db.clone(), SHARD, Arc::new(machine), sync, alive);
         let halted = state.halted();
         let factory = Factory {
             wire: around.wire.clone(),

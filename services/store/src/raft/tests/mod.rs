@@ -3,6 +3,7 @@ mod cluster;
 mod crashes;
 mod full_disk;
 mod load;
+mod releasing;
 mod sandbox;
 mod snapshots;
 mod storage;

@@ -56,9 +56,11 @@ pub(super) fn build_on(directory: TempDir) -> Result<(Guard, LogStore, StateMach
         counters,
         retention,
         MESSAGE_BYTES,
+        tokio::sync::mpsc::channel(1).0,
     );
     let machine = Arc::new(Toy::new(db.clone()));
-    let state = StateMachine::new(db.clone(), SHARD, machine, queue);
+    let alive = tokio::sync::mpsc::channel(1).0;
+    let state = StateMachine::new(db.clone(), SHARD, machine, queue, alive);
     let guard = Guard {
         sync,
         db,

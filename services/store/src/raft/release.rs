@@ -1,0 +1,108 @@
+//! Letting go of a replica that this node holds no longer: its rows are freed, and the group waits,
+//! empty, until the node is made a member once more.
+//!
+//! Two things outlive the rows. The vote, as it outlives everything: a node never votes twice in a
+//! term. And the entry with which the node ceased to be a member: until its log reaches that entry
+//! again, it votes for nobody, as if it were away. Otherwise it could help somebody to the lead who
+//! knows older members, and lacks what this node once helped to commit. An entry of a later term is
+//! as good: whoever led that term had everything that was committed before.
+
+use std::future::Future;
+use std::time::Duration;
+
+use postino_types::ShardId;
+use tokio::sync::mpsc;
+
+use super::error::RaftError;
+use super::group::Group;
+use super::node::RaftNode;
+use super::rows;
+use crate::db::{Db, DbError, Family, Read};
+
+/// How long a replica that ends may take until nothing of it writes any more.
+const END: Duration = Duration::from_secs(30);
+
+/// Held by whatever may write for a replica.
+pub(crate) type Alive = mpsc::Sender<()>;
+
+/// A place in a log; later ones are greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Place {
+    pub(crate) term: u64,
+    pub(crate) index: u64,
+}
+
+impl RaftNode {
+    /// Lets go of the replica of a shard. `confirm` is asked once it takes nothing in any more, and
+    /// says where in the log the membership stands that this node is no part of, as the shard's
+    /// leader knows it, and committed; or `None`, and everything stays. True if the rows go.
+    ///
+    /// Asked only then, since what a leader has heard from a replica must stay true: one that was
+    /// made a member meanwhile must not forget.
+    pub(crate) async fn release<F>(
+        &self,
+        shard: ShardId,
+        confirm: impl FnOnce() -> F,
+    ) -> Result<bool, RaftError>
+    where
+        F: Future<Output = Option<Place>>,
+    {
+        let _one = self.inner.releasing.lock().await;
+        let Some(group) = self.group(shard) else {
+            return Ok(false);
+        };
+        // A snapshot on its way here says that it is wanted.
+        let Ok(_none) = group.receiving().try_lock() else {
+            return Ok(false);
+        };
+        if group.status().last_index == 0 {
+            return Ok(false);
+        }
+        self.end(&group).await?;
+        let removed_at = confirm().await;
+        if let Some(removed_at) = removed_at {
+            let db = self.db().clone();
+            let forgotten = tokio::task::spawn_blocking(move || forget(&db, shard, removed_at));
+            let failed = |reason: String| RaftError::Group { shard, reason };
+            let forgotten = forgotten.await.map_err(|error| failed(error.to_string()))?;
+            forgotten?;
+            tracing::info!(%shard, ?removed_at, "a replica that this node holds no longer is let go");
+        }
+        let anew = self.inner.starter.start(shard).await?;
+        self.replace(anew);
+        Ok(removed_at.is_some())
+    }
+
+    /// Ends a replica, until nothing of it writes any more.
+    async fn end(&self, group: &Group) -> Result<(), RaftError> {
+        group.end().await;
+        let ended = tokio::time::timeout(END, group.ended()).await;
+        ended.map_err(|_| RaftError::Group {
+            shard: group.shard(),
+            reason: "it does not end; start the process again".to_owned(),
+        })
+    }
+}
+
+/// Makes an empty generation the shard's. Durable when this returns.
+fn forget(db: &Db, shard: ShardId, removed_at: Place) -> Result<(), DbError> {
+    let empty = db.new_generation(shard)?;
+    db.sync_wal()?;
+    let mut batch = db.batch();
+    batch.put(
+        Family::Raft,
+        rows::removed_key(shard),
+        rows::place(removed_at),
+    );
+    empty.flip(batch)?;
+    db.sync_wal()
+}
+
+/// The entry with which this node had ceased to be a member when it let its rows go; the very first
+/// place if it never did.
+pub(crate) fn removed_at(db: &Db, shard: ShardId) -> Result<Place, DbError> {
+    let row = db.get(Family::Raft, rows::removed_key(shard))?;
+    row.map_or(Ok(Place::default()), |row| {
+        rows::parse_place(&row).map_err(DbError::corrupt)
+    })
+}
