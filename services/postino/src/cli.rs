@@ -234,11 +234,14 @@ pub(crate) enum AccountAction {
     Move {
         address: String,
         /// The shard to move it to.
-        #[arg(long)]
-        to: u32,
+        #[arg(long, required_unless_present = "call_off")]
+        to: Option<u32>,
         /// Wait until it is there.
         #[arg(long)]
         wait: bool,
+        /// Let it stay where it is, though it moves; refused once it is there.
+        #[arg(long, conflicts_with_all = ["to", "wait"])]
+        call_off: bool,
     },
     /// List the accounts that move, and how far they are.
     Moves {

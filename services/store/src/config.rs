@@ -188,6 +188,12 @@ impl StoreConfig {
                 "database.write_buffer must not be 0",
             ),
             (
+                database.reserve.get() == 0
+                    || database.reserve.get() / 2 >= database.write_buffer.get(),
+                "database.reserve must be 0, or at least twice database.write_buffer, which must \
+                 fit on the disk when it is full",
+            ),
+            (
                 self.placement.replicas > 0,
                 "placement.replicas must not be 0",
             ),
@@ -372,7 +378,8 @@ pub struct DatabaseConfig {
     /// Files that are kept open.
     pub open_files: u32,
     /// Bytes of the disk that are kept free: with less, nothing new is taken, until there is a
-    /// quarter more. 0 switches this off.
+    /// quarter more. 0 switches this off; otherwise at least twice `write_buffer`, since that must go
+    /// to the disk all the same.
     pub reserve: ByteSize,
     /// Size of a file that is given up when less than a quarter of the reserve is free.
     pub ballast: ByteSize,

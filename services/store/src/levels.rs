@@ -89,7 +89,10 @@ pub(crate) fn needed(kind: &Kind) -> u32 {
         | Kind::LeaveAccount(_)
         | Kind::BeginAccountMove(_)
         | Kind::SwitchAccount(_)
-        | Kind::EndAccountMove(_) => ACCOUNT_MOVES,
+        | Kind::EndAccountMove(_)
+        | Kind::AbandonImport(_)
+        | Kind::ReopenAccount(_)
+        | Kind::CallOffAccountMove(_) => ACCOUNT_MOVES,
         _ => LOWEST,
     }
 }

@@ -126,9 +126,10 @@ async fn inside(cli: &Cli, seed: u64, name: &str) -> Result<ExitCode> {
     })?;
     let letters = &report.letters;
     println!(
-        "{} faults, {} moves of accounts, recovered in {:.1?}; letters: {} accepted, {} deferred, \
-         {} of unknown outcome, longest gap {:.1?}",
+        "{} faults ({} times a store ended for lack of room), {} moves of accounts, recovered in \
+         {:.1?}; letters: {} accepted, {} deferred, {} of unknown outcome, longest gap {:.1?}",
         report.faults,
+        report.without_room,
         report.moves,
         report.recovery,
         letters.accepted,

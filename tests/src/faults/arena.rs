@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -21,6 +22,8 @@ use crate::{BOB, Cluster, PASSWORD};
 pub(super) const RESERVE: u64 = 64 << 20;
 /// Of that, the file that it gives up when little is left.
 const BALLAST: u64 = 16 << 20;
+/// Writes that it keeps in memory, at most.
+const WRITES: u64 = RESERVE / 2;
 /// Room on the small disk, besides what letters take.
 const ROOM: u64 = 512 << 20;
 /// What letters and their compaction take each second, at most.
@@ -37,6 +40,8 @@ pub struct Arena {
     pub(super) clocks: Clocks,
     pub(super) network: Network,
     pub(super) stores: usize,
+    /// How often a store ended for lack of room.
+    pub(super) without_room: AtomicUsize,
 }
 
 impl Arena {
@@ -59,6 +64,7 @@ impl Arena {
             .set("grpc.insecure", "true")
             .set("store.database.reserve", format!("{RESERVE}B"))
             .set("store.database.ballast", format!("{BALLAST}B"))
+            .set("store.database.write_buffer", format!("{WRITES}B"))
             .start()
             .await?;
         Ok(Self {
@@ -68,6 +74,7 @@ impl Arena {
             clocks,
             network,
             stores: plan.stores,
+            without_room: AtomicUsize::new(0),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Carrying faults out, and undoing them.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -84,18 +85,16 @@ impl Arena {
             }
             Fault::Reset(_) => Ok(()),
             Fault::Clock(victim, _) => self.set_clocks(victim, 0),
-            Fault::Full(left) => {
+            Fault::Full(_) => {
                 self.disk.empty()?;
-                match left {
-                    Left::Nothing => self.start_if_it_ended().await,
-                    Left::Half | Left::Eighth => Ok(()),
-                }
+                self.start_if_it_ended().await
             }
         }
     }
 
     /// A store that could not write must end rather than lose anything, and a write that fails after
-    /// the disk was freed counts, too: RocksDB looks for room when it likes.
+    /// the disk was freed counts, too: RocksDB looks for room when it likes. It may want more of it
+    /// than is left in every case, to merge files.
     async fn start_if_it_ended(&self) -> Result<()> {
         let small = self.small();
         let pid = self.cluster.node(&small)?.pid;
@@ -106,6 +105,7 @@ impl Arena {
             }
             sleep(Duration::from_millis(100)).await;
         }
+        self.without_room.fetch_add(1, Ordering::Relaxed);
         self.cluster.start(&small).await
     }
 

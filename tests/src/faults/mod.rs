@@ -30,6 +30,7 @@ pub mod uids;
 pub mod wander;
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -76,6 +77,8 @@ pub struct Report {
     pub faults: usize,
     /// Accounts that were sent to another shard meanwhile.
     pub moves: usize,
+    /// How often a store ended because its disk was full, and was started again.
+    pub without_room: usize,
     /// The letters.
     pub letters: smtp::Outcome,
     /// From the end of the last fault until all was as before.
@@ -153,6 +156,7 @@ async fn within(plan: &Plan, arena: &Arena, history: &mut History) -> Result<Rep
     Ok(Report {
         faults: steps.len(),
         moves,
+        without_room: arena.without_room.load(Ordering::Relaxed),
         letters: letters?,
         recovery,
         proof,

@@ -76,7 +76,7 @@ pub enum Left {
     Half,
     /// An eighth of it.
     Eighth,
-    /// None. The store must stop rather than lose anything, and may need to be started again.
+    /// None. The store must stop rather than lose anything.
     Nothing,
 }
 

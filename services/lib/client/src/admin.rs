@@ -5,14 +5,14 @@ use std::time::Duration;
 use postino_proto::admin::v1::admin_client::AdminClient as Stub;
 use postino_proto::admin::v1::{
     AddAccountRequest, AddAccountResponse, AddAliasRequest, AddAliasResponse, AddDomainRequest,
-    AddDomainResponse, CredentialCost, GetCredentialCostRequest, ListAccountMovesRequest,
-    ListAccountMovesResponse, ListAccountsRequest, ListAccountsResponse, ListAliasesRequest,
-    ListAliasesResponse, ListDomainsRequest, ListDomainsResponse, ListQueueRequest,
-    ListQueueResponse, MoveAccountRequest, MoveAccountResponse, ReleaseQueueRequest,
-    ReleaseQueueResponse, RemoveAccountRequest, RemoveAccountResponse, RemoveAliasRequest,
-    RemoveAliasResponse, RemoveDomainRequest, RemoveDomainResponse, RetryQueueRequest,
-    RetryQueueResponse, SetPasswordRequest, SetPasswordResponse, ShowLetterRequest,
-    ShowLetterResponse,
+    AddDomainResponse, CallOffAccountMoveRequest, CallOffAccountMoveResponse, CredentialCost,
+    GetCredentialCostRequest, ListAccountMovesRequest, ListAccountMovesResponse,
+    ListAccountsRequest, ListAccountsResponse, ListAliasesRequest, ListAliasesResponse,
+    ListDomainsRequest, ListDomainsResponse, ListQueueRequest, ListQueueResponse,
+    MoveAccountRequest, MoveAccountResponse, ReleaseQueueRequest, ReleaseQueueResponse,
+    RemoveAccountRequest, RemoveAccountResponse, RemoveAliasRequest, RemoveAliasResponse,
+    RemoveDomainRequest, RemoveDomainResponse, RetryQueueRequest, RetryQueueResponse,
+    SetPasswordRequest, SetPasswordResponse, ShowLetterRequest, ShowLetterResponse,
 };
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Response;
@@ -76,6 +76,8 @@ impl AdminClient {
         set_password(SetPasswordRequest) -> SetPasswordResponse, Always;
         /// Begins to move an account to another shard.
         move_account(MoveAccountRequest) -> MoveAccountResponse, Always;
+        /// Calls a move off.
+        call_off_account_move(CallOffAccountMoveRequest) -> CallOffAccountMoveResponse, Always;
         /// Accounts that move.
         list_account_moves(ListAccountMovesRequest) -> ListAccountMovesResponse, Always;
         /// Adds an alias, or sets the targets of one.

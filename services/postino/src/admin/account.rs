@@ -69,8 +69,14 @@ pub(crate) async fn run(action: AccountAction, target: Target) -> Result<(), Adm
             let sentence = format!("{address} has a new password");
             output::done(target.json, &sentence, &json!({ "address": address }));
         }
-        AccountAction::Move { address, to, wait } => {
-            account_move::begin(&admin, address, to, wait, target.json).await?;
+        AccountAction::Move {
+            address,
+            to: Some(shard),
+            wait,
+            ..
+        } => account_move::begin(&admin, address, shard, wait, target.json).await?,
+        AccountAction::Move { address, .. } => {
+            account_move::call_off(&admin, address, target.json).await?;
         }
         AccountAction::Moves { watch: false } => account_move::show(&admin, target.json).await?,
         AccountAction::Moves { watch: true } => account_move::watch(&admin, target.json).await?,

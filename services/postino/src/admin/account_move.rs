@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use postino_client::AdminClient;
 use postino_proto::admin::v1::{
-    AccountMoveProgress, AccountMoveStep, ListAccountMovesRequest, MoveAccountRequest,
+    AccountMoveProgress, AccountMoveStep, CallOffAccountMoveRequest, ListAccountMovesRequest,
+    MoveAccountRequest,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -63,6 +64,21 @@ pub(crate) async fn begin(
         "shard": shard,
         "moving": entry.moving.is_some() && !wait,
     });
+    output::done(json, &sentence, &result);
+    Ok(())
+}
+
+/// Calls a move off.
+pub(crate) async fn call_off(
+    admin: &AdminClient,
+    address: String,
+    json: bool,
+) -> Result<(), AdminError> {
+    let request = CallOffAccountMoveRequest { address };
+    let answer = admin.call_off_account_move(request).await?;
+    let entry = answer.account.unwrap_or_default();
+    let sentence = format!("{} stays on shard {}", entry.address, entry.shard);
+    let result = json!({ "address": entry.address, "shard": entry.shard });
     output::done(json, &sentence, &result);
     Ok(())
 }
@@ -129,6 +145,7 @@ fn row(progress: AccountMoveProgress) -> Row {
         AccountMoveStep::Emails => "emails",
         AccountMoveStep::Rows => "rows",
         AccountMoveStep::Clearing => "clearing",
+        AccountMoveStep::CalledOff => "called off",
     };
     let entry = progress.account.unwrap_or_default();
     let moving = entry.moving.unwrap_or_default();

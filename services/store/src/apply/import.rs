@@ -6,6 +6,7 @@
 //! | (none), moved    | coming              | OpenImport                                         |
 //! | coming           | coming              | ImportEmail; ImportRows, once it is closed there   |
 //! | coming           | here                | FinishImport                                       |
+//! | (none), coming   | moved               | AbandonImport                                      |
 //!
 //! Each command can be repeated, and one of an earlier move is refused. Emails come ahead, while
 //! the account is in use where it is; each is kept for the move as if a message showed it, until
@@ -14,15 +15,16 @@
 use bytes::Bytes;
 use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::{
-    Done, FinishImportCommand, ImportAnswer, ImportEmailCommand, ImportRowsCommand, ImportedRow,
-    OpenImportCommand, RefusalKind,
+    AbandonImportCommand, Done, FinishImportCommand, ImportAnswer, ImportEmailCommand,
+    ImportRowsCommand, ImportedRow, OpenImportCommand, RefusalKind,
 };
 
 use super::commit::{Commit, Outcome, Rejection, refuse};
-use super::hold;
+use super::{account as accounts, hold};
 use crate::db::{DbError, Family};
 use crate::model::account::{self, AccountRow};
 use crate::model::email::{self, EmailRow};
+use crate::model::mailbox;
 use crate::model::message::{self, MessageRow};
 use crate::model::spool;
 use crate::model::{Rows, decode, fixed, last_u64};
@@ -181,16 +183,7 @@ pub(super) fn finish(commit: &mut Commit<'_>, command: &FinishImportCommand) -> 
         return answer(false);
     }
     coming(commit, id, command.r#move)?;
-    let limit = usize::try_from(command.limit).unwrap_or(usize::MAX).max(1);
-    let ahead = commit
-        .rows
-        .page(Family::Email, &email::ahead_all(space, id), limit)?;
-    let more = ahead.len() == limit;
-    for (key, _) in ahead {
-        commit.drop_email(last_u64(&key)?)?;
-        commit.rows.delete_raw(Family::Email, key);
-    }
-    if more {
+    if let_go(commit, id, command.limit)? {
         return answer(true);
     }
     let row = AccountRow {
@@ -201,6 +194,49 @@ pub(super) fn finish(commit: &mut Commit<'_>, command: &FinishImportCommand) -> 
     };
     commit.put_account(id, &row);
     answer(false)
+}
+
+/// Lets go of everything that has come by a move that was called off, and lets nothing more come.
+pub(super) fn abandon(commit: &mut Commit<'_>, command: &AbandonImportCommand) -> Outcome {
+    hold::check(commit)?;
+    let (space, id, by) = (commit.space(), command.account, command.r#move);
+    let answer = |finished: bool, more: bool| Ok(Answer::Imported(ImportAnswer { finished, more }));
+    let row = account::row(&commit.rows, space, id)?.unwrap_or_default();
+    if has_come(&row, by) {
+        return answer(true, false);
+    }
+    if row.coming != by && row.last_move >= by {
+        // It was done before, or a later move has come.
+        return answer(false, false);
+    }
+    if let_go(commit, id, command.limit)? {
+        return answer(false, true);
+    }
+    let names = mailbox::names(space, id);
+    let mark = AccountRow {
+        gone: true,
+        moved_to: command.home,
+        last_move: by,
+        ..AccountRow::default()
+    };
+    accounts::clear(commit, id, row, &mark)?;
+    for (key, _) in commit.rows.page(Family::Mailbox, &names, usize::MAX)? {
+        commit.rows.delete_raw(Family::Mailbox, key);
+    }
+    answer(false, false)
+}
+
+/// Lets go of a page of what came ahead of an account. True if there may be more.
+fn let_go(commit: &mut Commit<'_>, id: u64, limit: u32) -> Outcome<bool> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
+    let ahead = email::ahead_all(commit.space(), id);
+    let ahead = commit.rows.page(Family::Email, &ahead, limit)?;
+    let more = ahead.len() == limit;
+    for (key, _) in ahead {
+        commit.drop_email(last_u64(&key)?)?;
+        commit.rows.delete_raw(Family::Email, key);
+    }
+    Ok(more)
 }
 
 fn parse(row: Bytes) -> Result<AccountRow, DbError> {

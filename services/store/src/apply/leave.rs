@@ -4,11 +4,14 @@
 //! |------------------|---------|----------------------------------------------------------------|
 //! | here             | leaving | CloseForMove: neither changed nor read from now on             |
 //! | leaving          | moved   | LeaveAccount, once it is on the other shard                    |
+//! | leaving, here    | here    | ReopenAccount, if the move is called off                       |
 //!
 //! In between it belongs to no shard, so that nothing is read here that was changed there.
 
 use postino_proto::store::v1::command_answer::Result as Answer;
-use postino_proto::store::v1::{CloseForMoveCommand, Done, LeaveAccountCommand, RefusalKind};
+use postino_proto::store::v1::{
+    CloseForMoveCommand, Done, LeaveAccountCommand, RefusalKind, ReopenAccountCommand,
+};
 
 use super::commit::{Commit, Outcome, refuse};
 use super::{account as accounts, hold};
@@ -19,16 +22,40 @@ pub(super) fn close(commit: &mut Commit<'_>, command: &CloseForMoveCommand) -> O
     hold::check(commit)?;
     let (id, by) = (command.account, command.r#move);
     let row = account::row(&commit.rows, commit.space(), id)?;
-    let row = row.filter(|row| !row.gone && row.coming == 0 && row.last_move <= by);
+    let row = row.filter(|row| !row.gone && row.coming == 0);
     let missing = || refuse(RefusalKind::FailedPrecondition, "the account is not here");
     let mut row = row.ok_or_else(missing)?;
     if row.leaving == by {
         return Ok(Answer::Done(Done {}));
     }
+    if row.last_move >= by {
+        let why = "the account does not leave by this move";
+        return Err(refuse(RefusalKind::FailedPrecondition, why));
+    }
     row.leaving = by;
     row.last_move = by;
     commit.put_account(id, &row);
     accounts::touch_all(commit, id)?;
+    Ok(Answer::Done(Done {}))
+}
+
+/// Opens an account again whose move was called off; that move does not close it any more.
+pub(super) fn reopen(commit: &mut Commit<'_>, command: &ReopenAccountCommand) -> Outcome {
+    hold::check(commit)?;
+    let (id, by) = (command.account, command.r#move);
+    let row = account::row(&commit.rows, commit.space(), id)?;
+    let row = row.filter(|row| !row.gone && row.coming == 0);
+    let missing = || refuse(RefusalKind::FailedPrecondition, "the account is not here");
+    let mut row = row.ok_or_else(missing)?;
+    let closed = row.leaving == by;
+    if closed || row.last_move < by {
+        row.leaving = 0;
+        row.last_move = by;
+        commit.put_account(id, &row);
+    }
+    if closed {
+        accounts::touch_all(commit, id)?;
+    }
     Ok(Answer::Done(Done {}))
 }
 

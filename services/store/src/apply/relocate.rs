@@ -6,11 +6,13 @@
 //! | on its shard            | moving                  | BeginAccountMove                           |
 //! | moving                  | moving, on the new shard| SwitchAccount, after FinishImport there    |
 //! | moving, on the new shard| on its shard            | EndAccountMove, after LeaveAccount         |
+//! | moving                  | moving, called off      | CallOffAccountMove                         |
+//! | moving, called off      | on its shard            | EndAccountMove, after ReopenAccount        |
 
 use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::{
-    AccountMove, AccountState, BeginAccountMoveCommand, Done, EndAccountMoveCommand, RefusalKind,
-    SwitchAccountCommand,
+    AccountMove, AccountState, BeginAccountMoveCommand, CallOffAccountMoveCommand, Done,
+    EndAccountMoveCommand, RefusalKind, SwitchAccountCommand,
 };
 
 use super::commit::{Commit, Outcome, refuse};
@@ -34,7 +36,11 @@ pub(super) fn begin(commit: &mut Commit<'_>, command: &BeginAccountMoveCommand) 
         return Err(refuse(RefusalKind::FailedPrecondition, why));
     }
     match &row.moving {
-        Some(known) if known.to == command.to => return Ok(entry(id, row)),
+        Some(known) if known.to == command.to && !known.called_off => return Ok(entry(id, row)),
+        Some(known) if known.called_off => {
+            let why = "the account's last move was called off a moment ago; try again soon";
+            return Err(refuse(RefusalKind::FailedPrecondition, why));
+        }
         Some(known) => {
             let why = format!(
                 "the account is moving to shard {} already: wait until it is there \
@@ -54,6 +60,7 @@ pub(super) fn begin(commit: &mut Commit<'_>, command: &BeginAccountMoveCommand) 
         to: command.to,
         started_ms: commit.stamp_ms(),
         switched: false,
+        called_off: false,
     });
     let space = commit.space();
     commit.put(Family::Directory, directory::control(space), &control);
@@ -89,13 +96,38 @@ pub(super) fn switch(commit: &mut Commit<'_>, command: &SwitchAccountCommand) ->
     Ok(Answer::Done(Done {}))
 }
 
-/// Nothing of the account is left on its old shard.
+/// The account is to stay where it is, unless it is on its new shard by now.
+pub(super) fn call_off(commit: &mut Commit<'_>, command: &CallOffAccountMoveCommand) -> Outcome {
+    let missing = || refuse(RefusalKind::NotFound, "there is no such account");
+    let address = commit.address(&command.domain, &command.local_part)?;
+    let id = address.map_or(0, |address| address.account);
+    let mut row = commit.directory_account(id)?.ok_or_else(missing)?;
+    match &mut row.moving {
+        Some(moving) if !moving.switched => moving.called_off = true,
+        Some(moving) => {
+            let why = format!(
+                "the account is on shard {} already: move it back once it has left shard {}",
+                moving.to, moving.from
+            );
+            return Err(refuse(RefusalKind::FailedPrecondition, why));
+        }
+        None => {
+            let why = "the account does not move";
+            return Err(refuse(RefusalKind::FailedPrecondition, why));
+        }
+    }
+    let key = directory::account(commit.space(), id);
+    commit.put(Family::Directory, key, &row);
+    Ok(entry(id, row))
+}
+
+/// Nothing of the account is left on its old shard; or of the import, on the new one.
 pub(super) fn end(commit: &mut Commit<'_>, command: &EndAccountMoveCommand) -> Outcome {
     let id = command.account;
     let Some((mut row, under_way)) = moving(commit, id, command.r#move)? else {
         return Ok(Answer::Done(Done {}));
     };
-    if !under_way.switched {
+    if !under_way.switched && !under_way.called_off {
         let why = "the account is not on its new shard yet";
         return Err(refuse(RefusalKind::FailedPrecondition, why));
     }

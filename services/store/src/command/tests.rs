@@ -363,6 +363,22 @@ fn golden() -> Vec<(Kind, &'static str)> {
             "01c20206080110021803",
         ),
         (
+            Kind::AbandonImport(proto::AbandonImportCommand {
+                account: 1,
+                r#move: 2,
+                home: 3,
+                limit: 4,
+            }),
+            "01ca02080801100218032004",
+        ),
+        (
+            Kind::ReopenAccount(proto::ReopenAccountCommand {
+                account: 1,
+                r#move: 2,
+            }),
+            "01d2020408011002",
+        ),
+        (
             Kind::AddDomain(proto::AddDomainCommand { domain: "b".into() }),
             "018203030a0162",
         ),
@@ -478,6 +494,13 @@ fn golden() -> Vec<(Kind, &'static str)> {
         (
             Kind::RaiseLevel(proto::RaiseLevelCommand { level: 2 }),
             "018a04020802",
+        ),
+        (
+            Kind::CallOffAccountMove(proto::CallOffAccountMoveCommand {
+                domain: "b".into(),
+                local_part: "a".into(),
+            }),
+            "019204060a0162120161",
         ),
     ]
 }

@@ -282,12 +282,13 @@ fn rows_of_the_directory_are_golden() {
             to: 3,
             started_ms: 4,
             switched: true,
+            called_off: true,
         }),
     };
     check(
         account,
         b"\x01\x0a\x03A@b\x12\x01b\x1a\x01a\x20\x04\x28\x05\x32\x02\x08\x01\x38\x07\x40\x08\
-          \x4a\x0a\x08\x01\x10\x02\x18\x03\x20\x04\x28\x01",
+          \x4a\x0c\x08\x01\x10\x02\x18\x03\x20\x04\x28\x01\x30\x01",
     );
     let node = NodeRow {
         endpoint: "http://a:1".into(),

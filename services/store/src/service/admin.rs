@@ -312,6 +312,30 @@ impl Admin for Context {
         }
     }
 
+    async fn call_off_account_move(
+        &self,
+        request: Request<CallOffAccountMoveRequest>,
+    ) -> Result<Response<CallOffAccountMoveResponse>, Status> {
+        let (group, request) = control_or_forward!(self, request, admin_at.call_off_account_move);
+        let folded = address(&request.address)?;
+        let command = CallOffAccountMoveCommand {
+            domain: folded.domain,
+            local_part: folded.local_part,
+        };
+        match self
+            .control(&group, Kind::CallOffAccountMove(command))
+            .await?
+        {
+            Answer::Account(entry) => {
+                self.mover.interrupt(entry.account);
+                Ok(Response::new(CallOffAccountMoveResponse {
+                    account: Some(entry),
+                }))
+            }
+            answer => unexpected(&answer),
+        }
+    }
+
     async fn list_account_moves(
         &self,
         request: Request<ListAccountMovesRequest>,

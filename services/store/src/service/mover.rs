@@ -9,6 +9,9 @@
 //! | the rest is copied, and ended | `Transfer/Send`, FinishImport         | whoever asks waits         |
 //! | it is found on the new shard  | SwitchAccount                         | in use on the new shard    |
 //! | the old shard is cleared      | LeaveAccount, EndAccountMove          | in use; the old shard says where |
+//!
+//! A move can be called off until the import is finished: AbandonImport on the new shard, then
+//! ReopenAccount on the old one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,19 +23,22 @@ use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::transfer_client::TransferClient;
 use postino_proto::store::v1::transfer_server::Transfer;
 use postino_proto::store::v1::{
-    AccountMove, CloseForMoveCommand, EndAccountMoveCommand, ImportAnswer, LeaveAccountCommand,
-    OpenImportCommand, SendProgress, SendRequest, SwitchAccountCommand,
+    AbandonImportCommand, AccountMove, CloseForMoveCommand, EndAccountMoveCommand, ImportAnswer,
+    LeaveAccountCommand, OpenImportCommand, ReopenAccountCommand, SendProgress, SendRequest,
+    SwitchAccountCommand,
 };
 use postino_types::ShardId;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
 use super::Context;
 use super::directory::account_entry;
 use super::pages::Pages;
+use super::transfer::LET_GO;
 use crate::db::{DbError, Family, Space};
 use crate::model::{Flow, Rows, directory, last_u64};
 use crate::raft::{Group, Pacer};
@@ -51,6 +57,8 @@ pub(crate) struct Mover {
     /// Bounds what this node sends.
     pub(super) pacer: Pacer,
     wake: Notify,
+    /// Ends what is done about an account, so that it is looked at anew.
+    interrupts: Mutex<HashMap<u64, CancellationToken>>,
     progress: Mutex<HashMap<u64, Progress>>,
 }
 
@@ -67,8 +75,29 @@ impl Mover {
         Self {
             pacer: Pacer::new(rate),
             wake: Notify::new(),
+            interrupts: Mutex::default(),
             progress: Mutex::default(),
         }
+    }
+
+    fn interrupts(&self) -> MutexGuard<'_, HashMap<u64, CancellationToken>> {
+        self.interrupts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be done about an account has changed.
+    pub(super) fn interrupt(&self, account: u64) {
+        if let Some(token) = self.interrupts().get(&account) {
+            token.cancel();
+        }
+        self.wake();
+    }
+
+    fn interruptible(&self, account: u64) -> CancellationToken {
+        let token = CancellationToken::new();
+        self.interrupts().insert(account, token.clone());
+        token
     }
 
     /// There is something new to move.
@@ -135,8 +164,13 @@ pub(crate) async fn conduct(context: &Context) {
         for (id, _) in moves {
             if at_work.len() < at_once && !busy.contains(&id) {
                 busy.push(id);
-                let context = context.clone();
-                at_work.spawn(async move { (id, advance(&context, id).await) });
+                let (context, interrupted) = (context.clone(), mover.interruptible(id));
+                at_work.spawn(async move {
+                    tokio::select! {
+                        outcome = advance(&context, id) => (id, outcome),
+                        () = interrupted.cancelled() => (id, Ok(())),
+                    }
+                });
             }
         }
         tokio::select! {
@@ -150,6 +184,7 @@ pub(crate) async fn conduct(context: &Context) {
                     tokio::time::sleep(LOOK).await;
                 }
                 busy.retain(|busy| *busy != id);
+                mover.interrupts().remove(&id);
             }
         }
     }
@@ -166,6 +201,9 @@ async fn advance(context: &Context, id: u64) -> Result<(), Status> {
     let Some(moving) = look.await? else {
         return Ok(());
     };
+    if moving.called_off && call_off(context, id, &moving).await? {
+        return end(context, id, &moving).await;
+    }
     if !moving.switched {
         bring(context, id, &moving).await?;
         let command = SwitchAccountCommand {
@@ -182,11 +220,7 @@ async fn advance(context: &Context, id: u64) -> Result<(), Status> {
     };
     propose(context, moving.from, Kind::LeaveAccount(command)).await?;
     context.reaper.notify_waiters();
-    let command = EndAccountMoveCommand {
-        account: id,
-        r#move: moving.id,
-    };
-    propose(context, 0, Kind::EndAccountMove(command)).await?;
+    end(context, id, &moving).await?;
     tracing::info!(
         account = id,
         from = moving.from,
@@ -194,6 +228,44 @@ async fn advance(context: &Context, id: u64) -> Result<(), Status> {
         "an account has moved"
     );
     Ok(())
+}
+
+async fn end(context: &Context, id: u64, moving: &AccountMove) -> Result<(), Status> {
+    let command = EndAccountMoveCommand {
+        account: id,
+        r#move: moving.id,
+    };
+    propose(context, 0, Kind::EndAccountMove(command)).await?;
+    Ok(())
+}
+
+/// Takes back what was done of a move. False if it was too late: then it goes on.
+async fn call_off(context: &Context, id: u64, moving: &AccountMove) -> Result<bool, Status> {
+    context.mover.step(id, AccountMoveStep::CalledOff);
+    let command = AbandonImportCommand {
+        account: id,
+        r#move: moving.id,
+        home: moving.from,
+        limit: LET_GO,
+    };
+    // First, so that the account cannot come there any more when it is opened here.
+    loop {
+        let kind = Kind::AbandonImport(command);
+        match propose(context, moving.to, kind).await? {
+            Answer::Imported(ImportAnswer { finished: true, .. }) => return Ok(false),
+            Answer::Imported(ImportAnswer { more: true, .. }) => {}
+            Answer::Imported(_) => break,
+            answer => return unexpected(&answer),
+        }
+    }
+    context.reaper.notify_waiters();
+    let command = ReopenAccountCommand {
+        account: id,
+        r#move: moving.id,
+    };
+    propose(context, moving.from, Kind::ReopenAccount(command)).await?;
+    tracing::info!(account = id, "the move of an account is called off");
+    Ok(true)
 }
 
 /// Brings everything of an account to its new shard.

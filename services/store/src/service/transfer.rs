@@ -40,7 +40,9 @@ const UNDER_WAY: usize = 8;
 const LOOKED_AT: usize = 20_000;
 const PAGE: usize = 256 << 10;
 /// Emails that one command lets go at most.
-const LET_GO: u32 = 2_000;
+pub(super) const LET_GO: u32 = 2_000;
+/// The ranges before this one come first: all mailboxes are among them.
+const FIRST: usize = 4;
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(200);
 
@@ -208,7 +210,11 @@ impl Sending {
                 }
             });
         let mut under_way = JoinSet::new();
-        for (family, range) in ranges.await? {
+        for (place, (family, range)) in ranges.await?.into_iter().enumerate() {
+            // Before any message, its mailbox: so an import that is abandoned finds what to clear.
+            while place == FIRST && !under_way.is_empty() {
+                self.rows_sent(&mut under_way).await?;
+            }
             let mut next = Some(range);
             while let Some(range) = next {
                 let page = self

@@ -6,7 +6,8 @@ use crate::node::{DEADLINE, Node, RETURN_PATH, email, message, mint};
 use bytes::Bytes;
 use postino_config::ByteSize;
 use postino_proto::admin::v1::{
-    AccountMoveProgress, ListAccountMovesRequest, MoveAccountRequest, RemoveAccountRequest,
+    AccountMoveProgress, CallOffAccountMoveRequest, ListAccountMovesRequest, MoveAccountRequest,
+    RemoveAccountRequest,
 };
 use postino_proto::mail::v1::EmailContent;
 use postino_proto::store::v1::*;
@@ -396,6 +397,53 @@ async fn a_move_goes_on_after_a_restart_and_the_account_is_in_use_meanwhile() {
 
     let mut node = Node::start(directory.path()).await;
     let moved = arrived(&mut node, "alice@example.org", 2).await;
+    assert_eq!(picture(&mut node, moved).await, before);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_is_called_off_leaves_the_account_where_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let slowly = |config: &mut postino_store::StoreConfig| {
+        config.placement.account_rate = ByteSize::kib(64);
+    };
+    let mut node = Node::start_with(directory.path(), slowly).await;
+    let alice = node.account("alice@example.org").await;
+    let call_off = || CallOffAccountMoveRequest {
+        address: "alice@example.org".into(),
+    };
+    let refused = node.admin.call_off_account_move(call_off()).await;
+    assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition);
+    for number in 0..12 {
+        let letter = message(30_000 + number);
+        node.accept(&mint(alice.shard), &[Some(alice)], &letter, 7_000)
+            .await;
+    }
+    let before = picture(&mut node, alice).await;
+    begin(&mut node, "alice@example.org", 2).await;
+    let end = Instant::now() + DEADLINE;
+    while moves(&mut node).await[0].emails_sent < 2 {
+        assert!(Instant::now() < end);
+        sleep(Duration::from_millis(20)).await;
+    }
+    node.admin.call_off_account_move(call_off()).await.unwrap();
+    let back = arrived(&mut node, "alice@example.org", alice.shard).await;
+    assert_eq!(picture(&mut node, back).await, before);
+    let accepted = node.accept(&mint(1), &[Some(alice)], b"later", 100).await;
+    assert!(accepted.filed);
+    let account = Some(Account { shard: 2, ..alice });
+    let list = ListMailboxesRequest {
+        account,
+        subscriptions: false,
+    };
+    let elsewhere = node.mail.list_mailboxes(list).await.unwrap_err();
+    assert_eq!(fault(&elsewhere), (FaultKind::Moved, Some(ShardId::new(1))));
+    node.stop().await;
+
+    // It can go there after all.
+    let mut node = Node::start(directory.path()).await;
+    let before = picture(&mut node, alice).await;
+    let moved = relocate(&mut node, "alice@example.org", 2).await;
     assert_eq!(picture(&mut node, moved).await, before);
     node.stop().await;
 }

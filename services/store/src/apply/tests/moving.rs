@@ -271,10 +271,9 @@ fn an_account_that_leaves_is_closed_and_then_known_to_be_elsewhere() {
     let answer = bench.apply_with_body(accept(51, &[(0, 2)], 1), 100);
     assert!(accepted(answer).filed);
 
-    assert_eq!(
-        bench.refused(leave(1, 4, 3)),
-        RefusalKind::FailedPrecondition
-    );
+    // One of an earlier move is late, and changes nothing.
+    bench.done(leave(1, 4, 3));
+    assert_eq!(bench.refused(flags()), RefusalKind::Moving);
     bench.done(leave(1, 5, 3));
     bench.done(leave(1, 5, 3));
     for change in [flags(), claim(), password(), create()] {
@@ -306,6 +305,75 @@ fn an_account_that_leaves_is_closed_and_then_known_to_be_elsewhere() {
     // What is late of the move that took it away changes nothing.
     bench.done(leave(1, 5, 3));
     assert!(bench.account(1).is_some());
+}
+
+fn abandon(account: u64, by: u64) -> Kind {
+    Kind::AbandonImport(AbandonImportCommand {
+        account,
+        r#move: by,
+        home: 3,
+        limit: 1,
+    })
+}
+
+fn reopen(account: u64, by: u64) -> Kind {
+    Kind::ReopenAccount(ReopenAccountCommand {
+        account,
+        r#move: by,
+    })
+}
+
+#[test]
+fn an_import_that_is_abandoned_leaves_nothing_and_is_not_taken_up_again() {
+    let mut bench = bench();
+    let (first, second) = (7 << 44 | 1, 7 << 44 | 2);
+    bench.done(open(9, 5));
+    for id in [first, second] {
+        bench.apply_with_body(email(9, 5, id), 100);
+    }
+    let rows = inbox(&bench, 9, first);
+    bench.done(import(9, 5, Family::Mailbox, rows));
+    assert_eq!(finished(bench.apply(abandon(9, 5))), (false, true));
+    assert_eq!(finished(bench.apply(abandon(9, 5))), (false, true));
+    assert_eq!(finished(bench.apply(abandon(9, 5))), (false, false));
+    assert_eq!(finished(bench.apply(abandon(9, 5))), (false, false));
+    bench.done(Kind::Reap(ReapCommand {
+        limit: 100,
+        ..ReapCommand::default()
+    }));
+    assert_eq!((bench.emails(), bench.gone()), (0, 200));
+    for late in [open(9, 5), email(9, 5, first), finish(9, 5)] {
+        assert_eq!(bench.refused(late), RefusalKind::FailedPrecondition);
+    }
+    let elsewhere = delivered(bench.apply_with_body(deliver(1, 9), 100));
+    assert_eq!(elsewhere, (DeliverStatus::Moved, 3));
+    // A later move brings it.
+    bench.done(open(9, 6));
+    assert_eq!(finished(bench.apply(finish(9, 6))), (true, false));
+    // Too late.
+    assert_eq!(finished(bench.apply(abandon(9, 6))), (true, false));
+    assert!(bench.account(9).is_some());
+    // One that never came is not let in later.
+    assert_eq!(finished(bench.apply(abandon(8, 7))), (false, false));
+    assert_eq!(bench.refused(open(8, 7)), RefusalKind::FailedPrecondition);
+}
+
+#[test]
+fn an_account_that_is_opened_again_is_not_closed_by_what_is_late() {
+    let mut bench = bench();
+    bench.done(close(1, 5));
+    assert_eq!(bench.account(1), None);
+    bench.done(reopen(1, 5));
+    bench.done(reopen(1, 5));
+    assert!(bench.account(1).is_some());
+    let precondition = RefusalKind::FailedPrecondition;
+    assert_eq!(bench.refused(close(1, 5)), precondition);
+    // Called off before it was closed.
+    bench.done(reopen(2, 6));
+    assert_eq!(bench.refused(close(2, 6)), precondition);
+    bench.done(close(2, 7));
+    bench.done(leave(2, 7, 3));
+    assert_eq!(bench.refused(reopen(2, 7)), precondition);
 }
 
 #[test]
