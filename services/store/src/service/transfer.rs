@@ -35,12 +35,12 @@ use crate::shards::{broken, internal, unexpected};
 /// Emails that the new shard is asked about at once.
 const ASKED: usize = 1_000;
 /// Emails, or pages of rows, that are on their way at once.
-const UNDER_WAY: usize = 8;
+const UNDER_WAY: usize = 4;
 /// Rows that are looked at for one page, and octets after which it is full.
 const LOOKED_AT: usize = 20_000;
-const PAGE: usize = 256 << 10;
+const PAGE: usize = 64 << 10;
 /// Emails that one command lets go at most.
-pub(super) const LET_GO: u32 = 2_000;
+pub(super) const LET_GO: u32 = 500;
 /// The ranges before this one come first: all mailboxes are among them.
 const FIRST: usize = 4;
 /// How often progress is told.
