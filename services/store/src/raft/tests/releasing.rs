@@ -10,6 +10,7 @@ use crate::apply::checksum;
 use crate::db::{Family, KeyRange, Read, Room};
 use crate::raft::network::{self, message};
 use crate::raft::release::{Place, removed_at};
+use crate::raft::rows::vote_key;
 use crate::raft::types::Vote;
 use crate::raft::{Exchange, Exchanged};
 
@@ -65,7 +66,10 @@ async fn a_replica_that_has_left_is_let_go_and_comes_back_whole() {
     let (leading, left) = (&nodes[first], &nodes[gone]);
     let me = left.me().id;
     assert!(rows(left) > 20);
-    let vote = left.group().status().leadership.term;
+    let term = left.group().status().leadership.term;
+    let vote = || left.db.get(Family::Raft, vote_key(SHARD)).unwrap();
+    let voted = vote();
+    assert!(voted.is_some());
     let renewed = left.raft.renewed();
     let confirm = || confirmed(leading, me);
     assert!(left.raft.release(SHARD, confirm).await.unwrap());
@@ -73,7 +77,11 @@ async fn a_replica_that_has_left_is_let_go_and_comes_back_whole() {
     assert_eq!(renewed.len(), 1);
     let status = left.group().status();
     assert_eq!((status.last_index, status.applied_index), (0, 0));
-    assert_eq!(status.leadership.term, vote);
+    assert_eq!(vote(), voted);
+    // The group tells it once it has looked around.
+    let known = || left.group().status().leadership.term;
+    eventually("its vote is known again", || known() > 0).await;
+    assert_eq!(known(), term);
     let place = removed_at(&left.db, SHARD).unwrap();
     assert_eq!(place.index, leading.group().status().membership_index);
     assert!(left.group().is_mute());
