@@ -25,13 +25,11 @@ use tonic::{Response, Status};
 use tracing::Instrument;
 
 use crate::retry::Repeat;
-use crate::store::StoreClient;
+use crate::store::{MOVES, StoreClient};
 use crate::{CallError, Channel};
 
 /// Chunks under way to the store.
 const UNDER_WAY: usize = 2;
-/// How often one message follows an account that moves on and on.
-const MOVES: usize = 4;
 
 /// Why a message was not handed over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! `postino account move` and `postino account moves`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use postino_client::AdminClient;
 use postino_proto::admin::v1::{
@@ -10,12 +10,8 @@ use postino_proto::admin::v1::{
 use serde::Serialize;
 use serde_json::json;
 
+use super::cluster::{LOOK, STANDSTILL};
 use super::{AdminError, output};
-
-/// How often moves are looked at.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long a move may stand still before nobody waits any longer.
-const STANDSTILL: Duration = Duration::from_mins(15);
 
 const COLUMNS: [&str; 8] = [
     "address", "from", "to", "step", "emails", "octets", "rows", "problem",

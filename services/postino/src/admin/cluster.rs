@@ -15,9 +15,9 @@ use super::{AdminError, cluster_status, cluster_verify, output};
 use crate::cli::{ClusterAction, Target};
 
 /// How often something is looked at that changes.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// How long nothing may change before nobody waits any longer.
-const STANDSTILL: Duration = Duration::from_mins(15);
+pub(super) const STANDSTILL: Duration = Duration::from_mins(15);
 
 pub(crate) async fn run(action: ClusterAction, target: Target) -> Result<(), AdminError> {
     match action {

@@ -13,24 +13,32 @@ use postino_proto::store::v1::{
     CloseForMoveCommand, Done, LeaveAccountCommand, RefusalKind, ReopenAccountCommand,
 };
 
-use super::commit::{Commit, Outcome, refuse};
+use super::commit::{Commit, Outcome, Rejection, refuse};
 use super::{account as accounts, hold};
 use crate::model::account::{self, AccountRow};
+
+/// The account's row, which must be here, closed or not.
+fn here(commit: &Commit<'_>, id: u64) -> Outcome<AccountRow> {
+    let row = account::row(&commit.rows, commit.space(), id)?;
+    let row = row.filter(|row| !row.gone && row.coming == 0);
+    row.ok_or_else(|| refuse(RefusalKind::FailedPrecondition, "the account is not here"))
+}
+
+fn not_by_this_move() -> Rejection {
+    let why = "the account does not leave by this move";
+    refuse(RefusalKind::FailedPrecondition, why)
+}
 
 /// Closes an account for the moment.
 pub(super) fn close(commit: &mut Commit<'_>, command: &CloseForMoveCommand) -> Outcome {
     hold::check(commit)?;
     let (id, by) = (command.account, command.r#move);
-    let row = account::row(&commit.rows, commit.space(), id)?;
-    let row = row.filter(|row| !row.gone && row.coming == 0);
-    let missing = || refuse(RefusalKind::FailedPrecondition, "the account is not here");
-    let mut row = row.ok_or_else(missing)?;
+    let mut row = here(commit, id)?;
     if row.leaving == by {
         return Ok(Answer::Done(Done {}));
     }
     if row.last_move >= by {
-        let why = "the account does not leave by this move";
-        return Err(refuse(RefusalKind::FailedPrecondition, why));
+        return Err(not_by_this_move());
     }
     row.leaving = by;
     row.last_move = by;
@@ -43,10 +51,7 @@ pub(super) fn close(commit: &mut Commit<'_>, command: &CloseForMoveCommand) -> O
 pub(super) fn reopen(commit: &mut Commit<'_>, command: &ReopenAccountCommand) -> Outcome {
     hold::check(commit)?;
     let (id, by) = (command.account, command.r#move);
-    let row = account::row(&commit.rows, commit.space(), id)?;
-    let row = row.filter(|row| !row.gone && row.coming == 0);
-    let missing = || refuse(RefusalKind::FailedPrecondition, "the account is not here");
-    let mut row = row.ok_or_else(missing)?;
+    let mut row = here(commit, id)?;
     let closed = row.leaving == by;
     if closed || row.last_move < by {
         row.leaving = 0;
@@ -68,10 +73,7 @@ pub(super) fn leave(commit: &mut Commit<'_>, command: &LeaveAccountCommand) -> O
         // It was done before; or the account has come back by a later move.
         return match row.last_move >= by {
             true => Ok(Answer::Done(Done {})),
-            false => Err(refuse(
-                RefusalKind::FailedPrecondition,
-                "the account does not leave by this move",
-            )),
+            false => Err(not_by_this_move()),
         };
     }
     let gone = AccountRow {

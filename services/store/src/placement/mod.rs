@@ -52,8 +52,6 @@ pub(crate) struct Placement {
     stopping: AtomicBool,
     /// Somebody asked to even out; until that is done.
     rebalancing: AtomicBool,
-    /// Held while a replica is let go that this node holds no longer.
-    releasing: tokio::sync::Mutex<()>,
 }
 
 impl Placement {

@@ -59,12 +59,9 @@ async fn tell(context: &Context, node: &RaftNode) -> Result<(), Status> {
     Ok(())
 }
 
-/// Lets go of what is left of a replica that this node holds no longer.
+/// Lets go of what is left of a replica that this node holds no longer. What is not begun is asked for
+/// again by the next report.
 async fn release(context: Context, node: RaftNode, shard: ShardId) {
-    // One at a time; what was not begun is asked for again by the next report.
-    let Ok(_one) = context.placement.releasing.try_lock() else {
-        return;
-    };
     let confirm = || async {
         let confirmed = confirm_left(&context, &node, shard).await;
         let refused = |status: &Status| tracing::debug!(%shard, %status, "a replica stays for now");

@@ -35,7 +35,8 @@ pub(crate) struct Place {
 impl RaftNode {
     /// Lets go of the replica of a shard. `confirm` is asked once it takes nothing in any more, and
     /// says where in the log the membership stands that this node is no part of, as the shard's
-    /// leader knows it, and committed; or `None`, and everything stays. True if the rows go.
+    /// leader knows it, and committed; or `None`, and everything stays. True if the rows go; one
+    /// replica at a time, so also false while another is let go.
     ///
     /// Asked only then, since what a leader has heard from a replica must stay true: one that was
     /// made a member meanwhile must not forget.
@@ -47,7 +48,9 @@ impl RaftNode {
     where
         F: Future<Output = Option<Place>>,
     {
-        let _one = self.inner.releasing.lock().await;
+        let Ok(_one) = self.inner.releasing.try_lock() else {
+            return Ok(false);
+        };
         let Some(group) = self.group(shard) else {
             return Ok(false);
         };

@@ -107,7 +107,7 @@ impl Context {
         request: ListMailboxesRequest,
     ) -> Result<ListMailboxesResponse, Status> {
         let (group, id) = self.readable(request.account)?;
-        let read = self.read_account(&group, id, move |snapshot, space| {
+        let read = self.shards.read(&group, move |snapshot, space| {
             let mut response = list(snapshot, space, id)?;
             if request.subscriptions {
                 response.subscribed = subscribed(snapshot, space, id)?;

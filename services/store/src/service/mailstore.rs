@@ -31,7 +31,7 @@ impl Context {
 
     /// Fails unless the account is there.
     async fn check_account(&self, group: &Group, id: u64) -> Result<(), Status> {
-        let found = self.read_account(group, id, move |snapshot, space| {
+        let found = self.shards.read(group, move |snapshot, space| {
             standing(snapshot, space, id).map(drop)
         });
         found.await

@@ -57,7 +57,7 @@ pub(crate) struct Mover {
     /// Bounds what this node sends.
     pub(super) pacer: Pacer,
     wake: Notify,
-    /// Ends what is done about an account, so that it is looked at anew.
+    /// Of each account that is being worked on: ends that, so that it is looked at anew.
     interrupts: Mutex<HashMap<u64, CancellationToken>>,
     progress: Mutex<HashMap<u64, Progress>>,
 }
@@ -92,6 +92,10 @@ impl Mover {
             token.cancel();
         }
         self.wake();
+    }
+
+    fn is_at_work(&self, account: u64) -> bool {
+        self.interrupts().contains_key(&account)
     }
 
     fn interruptible(&self, account: u64) -> CancellationToken {
@@ -150,9 +154,9 @@ fn under_way(rows: &impl Rows, space: Space) -> Result<Vec<(u64, AccountMove)>, 
 pub(crate) async fn conduct(context: &Context) {
     let mover = &context.mover;
     mover.lock().clear();
+    mover.interrupts().clear();
     let at_once = usize::try_from(context.config.placement.accounts_at_once).unwrap_or(usize::MAX);
     let mut at_work = JoinSet::new();
-    let mut busy = Vec::new();
     loop {
         let look = context.shards.look(ShardId::CONTROL, |snapshot, space| {
             under_way(snapshot, space).map_err(broken)
@@ -162,8 +166,7 @@ pub(crate) async fn conduct(context: &Context) {
             .lock()
             .retain(|id, _| moves.iter().any(|(moving, _)| moving == id));
         for (id, _) in moves {
-            if at_work.len() < at_once && !busy.contains(&id) {
-                busy.push(id);
+            if at_work.len() < at_once && !mover.is_at_work(id) {
                 let (context, interrupted) = (context.clone(), mover.interruptible(id));
                 at_work.spawn(async move {
                     tokio::select! {
@@ -183,7 +186,6 @@ pub(crate) async fn conduct(context: &Context) {
                     mover.problem(id, status.message().to_owned());
                     tokio::time::sleep(LOOK).await;
                 }
-                busy.retain(|busy| *busy != id);
                 mover.interrupts().remove(&id);
             }
         }
@@ -210,7 +212,12 @@ async fn advance(context: &Context, id: u64) -> Result<(), Status> {
             account: id,
             r#move: moving.id,
         };
-        propose(context, 0, Kind::SwitchAccount(command)).await?;
+        propose(
+            context,
+            ShardId::CONTROL.get(),
+            Kind::SwitchAccount(command),
+        )
+        .await?;
     }
     context.mover.step(id, AccountMoveStep::Clearing);
     let command = LeaveAccountCommand {
@@ -235,7 +242,12 @@ async fn end(context: &Context, id: u64, moving: &AccountMove) -> Result<(), Sta
         account: id,
         r#move: moving.id,
     };
-    propose(context, 0, Kind::EndAccountMove(command)).await?;
+    propose(
+        context,
+        ShardId::CONTROL.get(),
+        Kind::EndAccountMove(command),
+    )
+    .await?;
     Ok(())
 }
 

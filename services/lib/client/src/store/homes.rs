@@ -13,7 +13,7 @@ use crate::CallError;
 /// Accounts that are remembered. What is forgotten is told again.
 const REMEMBERED: u64 = 100_000;
 /// How often one call follows an account that moves on and on.
-const MOVES: usize = 4;
+pub(crate) const MOVES: usize = 4;
 
 /// Where the shard of a request stands.
 pub(crate) enum Place<Q> {

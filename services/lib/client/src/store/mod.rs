@@ -24,7 +24,7 @@ use crate::topology::View;
 use crate::{CallError, Channel, Channels};
 
 use homes::Homes;
-pub(crate) use homes::Place;
+pub(crate) use homes::{MOVES, Place};
 pub use settings::StoreClientConfig;
 
 /// Octets of a message as they come; it ends after an error.
