@@ -16,7 +16,7 @@ use super::barrier;
 use super::batcher::{Batcher, Pending};
 use super::error::{ProposeError, ReadError};
 use super::log::SyncTimes;
-use super::release::Place;
+use super::release::{Place, log_end};
 use super::settings::RaftSettings;
 use super::shipments::Shipments;
 use super::types::{Config, Raft};
@@ -219,16 +219,10 @@ impl Group {
         let _ = self.inner.ended.lock().await.recv().await;
     }
 
-    /// Whether this node must vote for nobody: it let its rows go, and its log does not reach yet
-    /// what it had when it ceased to be a member.
+    /// Whether this node must vote for nobody, nor lead: it let its rows go, and its log does not
+    /// reach yet what it had when it ceased to be a member.
     pub(super) fn is_mute(&self) -> bool {
-        let metrics = self.inner.raft.data_metrics();
-        let last = metrics.borrow_watched().last_log;
-        let last = last.map_or(Place::default(), |id| Place {
-            term: id.leader_id.term,
-            index: id.index,
-        });
-        last < self.inner.removed_at
+        log_end(&self.inner.raft) < self.inner.removed_at
     }
 
     pub(crate) fn raft(&self) -> &Raft {

@@ -95,10 +95,7 @@ impl Group {
             && effective.membership().get_joint_config().len() == 1;
         let member = effective.membership().get_node(&node.get()).is_some();
         let place = effective.log_id().filter(|_| settled && !member);
-        Ok(place.map(|id| Place {
-            term: id.leader_id.term,
-            index: id.index,
-        }))
+        Ok(place.map(Place::from))
     }
 
     /// Returns once a member has nearly everything that this node, the leader, has.

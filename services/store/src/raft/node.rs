@@ -20,7 +20,7 @@ use super::log::LogStore;
 use super::machine::Machine;
 use super::network::{Factory, Network};
 use super::purge::Purger;
-use super::release::removed_at;
+use super::release::{Place, removed_at, unmute};
 use super::retention::{Extent, Retention};
 use super::settings::RaftSettings;
 use super::sync::{SyncQueue, SyncThread};
@@ -263,6 +263,8 @@ impl Starter {
             alive.clone(),
         );
         let found = log.get_log_state().await?.last_log_id;
+        let removed_at = removed_at(&self.db, shard)?;
+        let is_mute = found.map_or(Place::default(), Place::from) < removed_at;
         let sync_times = log.sync_times();
         let state = StateMachine::new(
             self.db.clone(),
@@ -277,7 +279,11 @@ impl Starter {
             shard,
             retention: Arc::clone(&retention),
         };
-        let openraft = Arc::clone(&self.openraft);
+        let openraft = openraft::Config {
+            enable_elect: !is_mute,
+            ..openraft::Config::clone(&self.openraft)
+        };
+        let openraft = Arc::new(openraft);
         let raft = Raft::new(self.id, openraft, factory, log, state)
             .await
             .map_err(|error| failed(&error))?;
@@ -288,7 +294,9 @@ impl Starter {
         };
         let found = found.map_or(0, |id| id.index);
         tokio::spawn(purger.run(self.db.clone(), found, self.network.closed()));
-        if only_voter(&raft, self.id) {
+        if is_mute {
+            tokio::spawn(unmute(raft.clone(), removed_at));
+        } else if only_voter(&raft, self.id) {
             // Nobody else can lead, so there is no reason to wait for silence.
             let asked = raft.trigger().elect(false).await;
             asked.map_err(|error| failed(&error))?;
@@ -302,7 +310,7 @@ impl Starter {
             room: self.db.room(),
             sync_times,
             shipments: self.network.shipments(),
-            removed_at: removed_at(&self.db, shard)?,
+            removed_at,
             ended,
         }))
     }

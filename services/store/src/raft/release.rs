@@ -3,13 +3,16 @@
 //!
 //! Two things outlive the rows. The vote, as it outlives everything: a node never votes twice in a
 //! term. And the entry with which the node ceased to be a member: until its log reaches that entry
-//! again, it votes for nobody, as if it were away. Otherwise it could help somebody to the lead who
-//! knows older members, and lacks what this node once helped to commit. An entry of a later term is
-//! as good: whoever led that term had everything that was committed before.
+//! again, it is mute, as if it were away. It votes for nobody: otherwise it could help somebody to the
+//! lead who knows older members, and lacks what this node once helped to commit. And it does not stand
+//! for election: a log that is sent from its beginning tells of those members one after the other, and
+//! among them this node may have been the only one. An entry of a later term is as good: whoever led
+//! that term had everything that was committed before.
 
 use std::future::Future;
 use std::time::Duration;
 
+use openraft::async_runtime::watch::WatchReceiver;
 use postino_types::ShardId;
 use tokio::sync::mpsc;
 
@@ -17,6 +20,7 @@ use super::error::RaftError;
 use super::group::Group;
 use super::node::RaftNode;
 use super::rows;
+use super::types::{LogId, Raft};
 use crate::db::{Db, DbError, Family, Read};
 
 /// How long a replica that ends may take until nothing of it writes any more.
@@ -32,18 +36,28 @@ pub(crate) struct Place {
     pub(crate) index: u64,
 }
 
+impl From<LogId> for Place {
+    fn from(id: LogId) -> Self {
+        Self {
+            term: id.leader_id.term,
+            index: id.index,
+        }
+    }
+}
+
 impl RaftNode {
-    /// Lets go of the replica of a shard. `confirm` is asked once it takes nothing in any more, and
-    /// says where in the log the membership stands that this node is no part of, as the shard's
-    /// leader knows it, and committed; or `None`, and everything stays. True if the rows go; one
-    /// replica at a time, so also false while another is let go.
+    /// Lets go of the replica of a shard. `confirm` says where in the log the membership stands that
+    /// this node is no part of, as the shard's leader knows it, and committed; or `None`, and
+    /// everything stays. True if the rows go; one replica at a time, so also false while another is
+    /// let go.
     ///
-    /// Asked only then, since what a leader has heard from a replica must stay true: one that was
-    /// made a member meanwhile must not forget.
+    /// It counts only once the replica takes nothing in any more, since what a leader has heard from
+    /// a replica must stay true: one that was made a member meanwhile must not forget. It is asked
+    /// before, too, so that no member is ended for nothing.
     pub(crate) async fn release<F>(
         &self,
         shard: ShardId,
-        confirm: impl FnOnce() -> F,
+        confirm: impl Fn() -> F,
     ) -> Result<bool, RaftError>
     where
         F: Future<Output = Option<Place>>,
@@ -58,7 +72,7 @@ impl RaftNode {
         let Ok(_none) = group.receiving().try_lock() else {
             return Ok(false);
         };
-        if group.status().last_index == 0 {
+        if group.status().last_index == 0 || confirm().await.is_none() {
             return Ok(false);
         }
         self.end(&group).await?;
@@ -99,6 +113,25 @@ fn forget(db: &Db, shard: ShardId, removed_at: Place) -> Result<(), DbError> {
     );
     empty.flip(batch)?;
     db.sync_wal()
+}
+
+/// The end of a replica's log.
+pub(super) fn log_end(raft: &Raft) -> Place {
+    let metrics = raft.data_metrics();
+    let last = metrics.borrow_watched().last_log;
+    last.map_or(Place::default(), Place::from)
+}
+
+/// Has a replica that is mute stand for election from when its log has reached that entry.
+pub(super) async fn unmute(raft: Raft, removed_at: Place) {
+    let mut metrics = raft.data_metrics();
+    while log_end(&raft) < removed_at {
+        // Ends with the group.
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+    raft.runtime_config().elect(true);
 }
 
 /// The entry with which this node had ceased to be a member when it let its rows go; the very first

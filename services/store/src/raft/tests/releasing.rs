@@ -1,18 +1,23 @@
 //! Replicas that are let go when their node is a member no longer: nothing is left of them but what
 //! keeps the node from voting wrongly.
 
-use openraft::raft::VoteRequest;
+use std::collections::{BTreeMap, BTreeSet};
+
+use openraft::raft::{AppendEntriesRequest, VoteRequest};
+use openraft::{BasicNode, EntryPayload};
 use postino_proto::raft::v1::message::Kind;
 use postino_types::NodeId;
 
-use super::sandbox::{DEADLINE, Node, SHARD, Volume, eventually, leader, proposal, three};
+use super::sandbox::{
+    DEADLINE, Node, SHARD, Volume, eventually, leader, leads, proposal, settings, three,
+};
 use crate::apply::checksum;
 use crate::db::{Family, KeyRange, Read, Room};
 use crate::raft::network::{self, message};
 use crate::raft::release::{Place, removed_at};
 use crate::raft::rows::vote_key;
-use crate::raft::types::Vote;
-use crate::raft::{Exchange, Exchanged};
+use crate::raft::types::{CommittedLeaderId, Config, Entry, LogId, Membership, Vote};
+use crate::raft::{Exchange, Exchanged, Group};
 
 /// Rows that a node has of the shard, in all families, whatever their generation.
 fn rows(node: &Node) -> usize {
@@ -39,11 +44,18 @@ async fn write(node: &Node, from: u32, to: u32) -> u64 {
     last
 }
 
-/// Three nodes, of which one, at the place that is returned, has left the shard.
+/// Three nodes, of which one, at the place that is returned, has left the shard: the one that made
+/// it, and was its only member at first.
 async fn left() -> (Vec<Volume>, Vec<Node>, usize, usize) {
     let (volumes, nodes) = three(1).await;
+    let gone = 0;
+    nodes[gone]
+        .group()
+        .transfer_leadership(DEADLINE)
+        .await
+        .unwrap();
     let first = leader(&nodes).await;
-    let gone = (first + 1) % 3;
+    assert_ne!(first, gone);
     let last = write(&nodes[first], 0, 20).await;
     let status = || nodes[gone].group().status();
     eventually("it has everything", || status().applied_index >= last).await;
@@ -152,4 +164,70 @@ async fn who_has_let_go_votes_for_nobody_who_may_lack_something() {
         assert!(matches!(answered, Kind::Refused(_)), "{answered:?}");
     }
     assert!(node.group().status().leadership.term < 1_000);
+}
+
+/// The first entry of a shard, as its leader sends it: the membership of the node that made it.
+fn first_entry(maker: &Node, leader: &Node) -> AppendEntriesRequest<Config> {
+    let (maker, leader_id) = (maker.me(), leader.me().id.get());
+    let id = maker.id.get();
+    let nodes = BTreeMap::from([(id, BasicNode::new(maker.endpoint))]);
+    let membership = Membership::new(vec![BTreeSet::from([id])], nodes).unwrap();
+    let log_id = LogId::new(CommittedLeaderId::new(0), 0);
+    let term = leader.group().status().leadership.term;
+    AppendEntriesRequest {
+        vote: Vote::new_committed(term, leader_id),
+        prev_log_id: None,
+        entries: vec![Entry {
+            log_id,
+            payload: EntryPayload::Membership(membership),
+        }],
+        leader_commit: Some(log_id),
+    }
+}
+
+/// Has a replica that does not lead time enough to try.
+async fn never_leads(group: &Group) {
+    let mut leadership = group.leadership();
+    let leads = leadership.wait_for(|now| now.is_leader);
+    let patience = settings().election_max * 3;
+    assert!(tokio::time::timeout(patience, leads).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_does_not_lead_by_a_membership_of_long_ago() {
+    let (volumes, mut nodes, first, gone) = left().await;
+    let term = nodes[first].group().status().leadership.term;
+    let me = nodes[gone].me().id;
+    let confirm = || confirmed(&nodes[first], me);
+    assert!(nodes[gone].raft.release(SHARD, confirm).await.unwrap());
+    // It is to learn the log again, and has got as far as where it was the only member.
+    let request = first_entry(&nodes[gone], &nodes[first]);
+    let group = nodes[gone].group();
+    group.raft().append_entries(request).await.unwrap();
+    let alone = || group.status().voters.len() == 1;
+    eventually("it is the only member that it knows", alone).await;
+    never_leads(&group).await;
+    drop(group);
+    nodes.remove(gone).stop().await;
+    let node = volumes[gone].start().await;
+    never_leads(&node.group()).await;
+
+    let leading = &nodes[first - 1];
+    let coming = Exchange {
+        coming: Some(node.me()),
+        leaving: None,
+    };
+    exchange(leading, coming).await;
+    let last = write(leading, 30, 40).await;
+    let applied = || node.group().status().applied_index;
+    eventually("it has come back", || applied() >= last).await;
+    assert!(!node.group().is_mute());
+    assert_eq!(leading.group().status().leadership.term, term);
+    // And leads when it is asked to.
+    leading
+        .group()
+        .give_lead(node.me().id, DEADLINE)
+        .await
+        .unwrap();
+    leads(node.group()).await;
 }
