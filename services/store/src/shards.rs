@@ -175,20 +175,27 @@ impl Shards {
         body: Option<Bytes>,
         patience: Duration,
     ) -> Result<Committed, Status> {
-        let unknown = || Fault::new(FaultKind::Unknown, format!("no answer from shard {shard}"));
+        let unknown = |before: &str| {
+            let why = format!("no answer from shard {shard}{before}");
+            Status::from(Fault::new(FaultKind::Unknown, why))
+        };
         let deadline = Instant::now() + patience;
         let mut submitted = false;
+        let mut before = String::new();
         loop {
             // A node that hangs must not use up the time in which another one may lead.
             let one = deadline.min(Instant::now() + ONE_TRY);
             let tried = self.propose_once(shard, kind.clone(), body.clone());
             let outcome = tokio::time::timeout_at(one, tried).await;
-            match outcome.unwrap_or_else(|_| Err(unknown().into())) {
+            match outcome.unwrap_or_else(|_| Err(unknown(&before))) {
                 Err(status) if is_passing(&status) => {
                     // What was perhaps done once stays so, whatever later tries prove of themselves.
                     submitted |= !is_unsubmitted(&status);
                     if Instant::now() >= deadline {
-                        return Err(if submitted { unknown().into() } else { status });
+                        return Err(if submitted { unknown(&before) } else { status });
+                    }
+                    if is_unsubmitted(&status) {
+                        before = format!("; before: {}", status.message());
                     }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }

@@ -5,12 +5,13 @@
 //! |------------------|---------------------|----------------------------------------------------|
 //! | (none), moved    | coming              | OpenImport                                         |
 //! | coming           | coming              | ImportEmail; ImportRows, once it is closed there   |
-//! | coming           | here                | FinishImport                                       |
+//! | coming           | here                | FinishImport, the first one                        |
 //! | (none), coming   | moved               | AbandonImport                                      |
 //!
 //! Each command can be repeated, and one of an earlier move is refused. Emails come ahead, while
-//! the account is in use where it is; each is kept for the move as if a message showed it, until
-//! the import is finished. That lets go of those which were expunged meanwhile.
+//! the account is in use where it is; each is kept for the move as if a message showed it. When the
+//! account is here they are let go, a page at a time, and with that the ones go which were expunged
+//! meanwhile.
 
 use bytes::Bytes;
 use postino_proto::store::v1::command_answer::Result as Answer;
@@ -168,32 +169,29 @@ fn mark(commit: &mut Commit<'_>, row: ImportedRow) {
     commit.rows.put(Family::Dedupe, key, row.value);
 }
 
-/// Lets go of what came ahead, a page at a time; with the last page the account is here.
+/// The account is here from now on. Then, a page at a time, lets go of what came ahead.
 pub(super) fn finish(commit: &mut Commit<'_>, command: &FinishImportCommand) -> Outcome {
     hold::check(commit)?;
     let (space, id) = (commit.space(), command.account);
     let known = account::row(&commit.rows, space, id)?;
-    let answer = |more: bool| {
-        Ok(Answer::Imported(ImportAnswer {
-            finished: !more,
-            more,
-        }))
-    };
-    if known.is_some_and(|row| has_come(&row, command.r#move)) {
-        return answer(false);
+    if !known.is_some_and(|row| has_come(&row, command.r#move)) {
+        coming(commit, id, command.r#move)?;
+        if command.row.is_empty() {
+            return Err(late());
+        }
+        let row = AccountRow {
+            coming: 0,
+            leaving: 0,
+            last_move: command.r#move,
+            ..parse(command.row.clone())?
+        };
+        commit.put_account(id, &row);
     }
-    coming(commit, id, command.r#move)?;
-    if let_go(commit, id, command.limit)? {
-        return answer(true);
-    }
-    let row = AccountRow {
-        coming: 0,
-        leaving: 0,
-        last_move: command.r#move,
-        ..parse(command.row.clone())?
-    };
-    commit.put_account(id, &row);
-    answer(false)
+    let more = let_go(commit, id, command.limit)?;
+    Ok(Answer::Imported(ImportAnswer {
+        finished: true,
+        more,
+    }))
 }
 
 /// Lets go of everything that has come by a move that was called off, and lets nothing more come.

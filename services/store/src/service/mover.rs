@@ -8,7 +8,8 @@
 //! | it is closed                  | CloseForMove                          | whoever asks waits         |
 //! | the rest is copied, and ended | `Transfer/Send`, FinishImport         | whoever asks waits         |
 //! | it is found on the new shard  | SwitchAccount                         | in use on the new shard    |
-//! | the old shard is cleared      | LeaveAccount, EndAccountMove          | in use; the old shard says where |
+//! | both shards are cleared       | LeaveAccount, Reap; FinishImport      | in use; the old shard says where |
+//! | it is over                    | EndAccountMove                        | in use                     |
 //!
 //! A move can be called off until the import is finished: AbandonImport on the new shard, then
 //! ReopenAccount on the old one.
@@ -23,9 +24,9 @@ use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::transfer_client::TransferClient;
 use postino_proto::store::v1::transfer_server::Transfer;
 use postino_proto::store::v1::{
-    AbandonImportCommand, AccountMove, CloseForMoveCommand, EndAccountMoveCommand, ImportAnswer,
-    LeaveAccountCommand, OpenImportCommand, ReopenAccountCommand, SendProgress, SendRequest,
-    SwitchAccountCommand,
+    AbandonImportCommand, AccountMove, CloseForMoveCommand, EndAccountMoveCommand,
+    FinishImportCommand, ImportAnswer, LeaveAccountCommand, OpenImportCommand, ReapAnswer,
+    ReapCommand, ReopenAccountCommand, SendProgress, SendRequest, SwitchAccountCommand,
 };
 use postino_types::ShardId;
 use tokio::sync::Notify;
@@ -226,7 +227,8 @@ async fn advance(context: &Context, id: u64) -> Result<(), Status> {
         to: moving.to,
     };
     propose(context, moving.from, Kind::LeaveAccount(command)).await?;
-    context.reaper.notify_waiters();
+    clear_away(context, moving.from).await?;
+    let_go(context, id, &moving).await?;
     end(context, id, &moving).await?;
     tracing::info!(
         account = id,
@@ -235,6 +237,39 @@ async fn advance(context: &Context, id: u64) -> Result<(), Status> {
         "an account has moved"
     );
     Ok(())
+}
+
+/// Has a shard clear away at once what accounts have left there, so that this one can come back.
+async fn clear_away(context: &Context, shard: u32) -> Result<(), Status> {
+    let command = ReapCommand {
+        limit: context.config.reap_page,
+        ..ReapCommand::default()
+    };
+    loop {
+        match propose(context, shard, Kind::Reap(command)).await? {
+            Answer::Reaped(ReapAnswer { more: true }) => {}
+            Answer::Reaped(_) => return Ok(()),
+            answer => return unexpected(&answer),
+        }
+    }
+}
+
+/// Has the new shard let go of what it kept for the move alone.
+async fn let_go(context: &Context, id: u64, moving: &AccountMove) -> Result<(), Status> {
+    let command = FinishImportCommand {
+        account: id,
+        r#move: moving.id,
+        limit: LET_GO,
+        ..FinishImportCommand::default()
+    };
+    loop {
+        let kind = Kind::FinishImport(command.clone());
+        match propose(context, moving.to, kind).await? {
+            Answer::Imported(ImportAnswer { more: true, .. }) => {}
+            Answer::Imported(_) => return Ok(()),
+            answer => return unexpected(&answer),
+        }
+    }
 }
 
 async fn end(context: &Context, id: u64, moving: &AccountMove) -> Result<(), Status> {
@@ -270,7 +305,7 @@ async fn call_off(context: &Context, id: u64, moving: &AccountMove) -> Result<bo
             answer => return unexpected(&answer),
         }
     }
-    context.reaper.notify_waiters();
+    clear_away(context, moving.to).await?;
     let command = ReopenAccountCommand {
         account: id,
         r#move: moving.id,

@@ -14,9 +14,8 @@ use postino_proto::store::v1::command_answer::Result as Answer;
 use postino_proto::store::v1::transfer_client::TransferClient;
 use postino_proto::store::v1::transfer_server::Transfer;
 use postino_proto::store::v1::{
-    BodySource, FinishImportCommand, ImportAnswer, ImportEmailCommand, ImportRowsCommand,
-    ImportedRow, ListMissingRequest, ListMissingResponse, SendProgress, SendRequest,
-    UploadChunkCommand,
+    BodySource, FinishImportCommand, ImportEmailCommand, ImportRowsCommand, ImportedRow,
+    ListMissingRequest, ListMissingResponse, SendProgress, SendRequest, UploadChunkCommand,
 };
 use postino_types::ShardId;
 use tokio::task::JoinSet;
@@ -34,8 +33,11 @@ use crate::shards::{broken, internal, unexpected};
 
 /// Emails that the new shard is asked about at once.
 const ASKED: usize = 1_000;
-/// Emails, or pages of rows, that are on their way at once.
-const UNDER_WAY: usize = 4;
+/// Emails that are on their way at once: enough to share entries and syncs, as letters do that
+/// come in at the same time. Of a large one, a chunk is in memory.
+const EMAILS_UNDER_WAY: usize = 32;
+/// Pages of rows that are on their way at once.
+const ROWS_UNDER_WAY: usize = 4;
 /// Rows that are looked at for one page, and octets after which it is full.
 const LOOKED_AT: usize = 20_000;
 const PAGE: usize = 64 << 10;
@@ -148,7 +150,7 @@ impl Sending {
             self.progress.emails_sent += asked.len().saturating_sub(missing.len()) as u64;
             let mut under_way = JoinSet::new();
             for id in missing {
-                if under_way.len() >= UNDER_WAY {
+                if under_way.len() >= EMAILS_UNDER_WAY {
                     self.sent(&mut under_way).await?;
                 }
                 let (context, from) = (self.context.clone(), self.group.shard());
@@ -228,7 +230,7 @@ impl Sending {
                 if page.rows.is_empty() {
                     continue;
                 }
-                if under_way.len() >= UNDER_WAY {
+                if under_way.len() >= ROWS_UNDER_WAY {
                     self.rows_sent(&mut under_way).await?;
                 }
                 let (context, to) = (self.context.clone(), self.target());
@@ -276,14 +278,13 @@ impl Sending {
             row: encode(&row),
             limit: LET_GO,
         };
-        loop {
-            let kind = Kind::FinishImport(command.clone());
-            let committed = self.context.shards.propose_anywhere(self.target(), kind);
-            match committed.await?.answer {
-                Answer::Imported(ImportAnswer { more: true, .. }) => self.tell().await?,
-                Answer::Imported(_) => return Ok(()),
-                answer => return Ok(unexpected(&answer)?),
-            }
+        let finished = self
+            .context
+            .shards
+            .propose_anywhere(self.target(), Kind::FinishImport(command));
+        match finished.await?.answer {
+            Answer::Imported(_) => Ok(()),
+            answer => Ok(unexpected(&answer)?),
         }
     }
 }
