@@ -75,14 +75,32 @@ struct Sent {
 
 impl Client {
     async fn ask(&self, kind: Kind, option: &RPCOption) -> Result<Kind, RPCError<Config>> {
+        within(option, self.exchange(kind)).await
+    }
+
+    /// The same for what nobody says again soon: a connection that is not up is waited for. A
+    /// follower may never have had anything to say to the others before.
+    async fn ask_once(&self, kind: Kind, option: &RPCOption) -> Result<Kind, RPCError<Config>> {
         let asked = async {
-            let receipt = self.link.send(self.shard, kind).await?;
-            receipt.answer().await
+            self.link.up().await;
+            self.exchange(kind).await
         };
-        match timeout(option.hard_ttl(), asked).await {
-            Ok(answer) => refusal(answer.map_err(link_error)?),
-            Err(late) => Err(RPCError::Network(NetworkError::new(&late))),
-        }
+        within(option, asked).await
+    }
+
+    async fn exchange(&self, kind: Kind) -> Result<Kind, LinkError> {
+        let receipt = self.link.send(self.shard, kind).await?;
+        receipt.answer().await
+    }
+}
+
+async fn within(
+    option: &RPCOption,
+    asked: impl Future<Output = Result<Kind, LinkError>>,
+) -> Result<Kind, RPCError<Config>> {
+    match timeout(option.hard_ttl(), asked).await {
+        Ok(answer) => refusal(answer.map_err(link_error)?),
+        Err(late) => Err(RPCError::Network(NetworkError::new(&late))),
     }
 }
 
@@ -203,7 +221,7 @@ impl RaftNetworkV2<Config> for Client {
         option: RPCOption,
     ) -> Result<VoteResponse<Config>, RPCError<Config>> {
         let request = message::vote_request_out(&request);
-        match self.ask(Kind::Vote(request), &option).await? {
+        match self.ask_once(Kind::Vote(request), &option).await? {
             Kind::Voted(response) => message::voted_in(&response).map_err(codec_error),
             _ => Err(unexpected()),
         }
@@ -215,7 +233,7 @@ impl RaftNetworkV2<Config> for Client {
         option: RPCOption,
     ) -> Result<VoteResponse<Config>, RPCError<Config>> {
         let request = message::vote_request_out(&request);
-        match self.ask(Kind::PreVote(request), &option).await? {
+        match self.ask_once(Kind::PreVote(request), &option).await? {
             Kind::Voted(response) => message::voted_in(&response).map_err(codec_error),
             _ => Err(unexpected()),
         }
@@ -258,7 +276,7 @@ impl RaftNetworkV2<Config> for Client {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Config>, RPCError<Config>> {
         let request = message::transfer_out(&request);
-        match self.ask(Kind::Transfer(request), &option).await? {
+        match self.ask_once(Kind::Transfer(request), &option).await? {
             Kind::Transferred(response) => message::transferred_in(&response).map_err(codec_error),
             _ => Err(unexpected()),
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postino_proto::raft::v1 as proto;
 use postino_types::{NodeId, ShardId};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::Network;
@@ -35,7 +35,7 @@ type Kind = proto::message::Kind;
 pub(super) struct Link {
     peer: NodeId,
     recorded: Mutex<String>,
-    connection: Mutex<Option<Arc<Connection>>>,
+    connection: watch::Sender<Option<Arc<Connection>>>,
     /// Bytes of entries on their way to this peer.
     budget: Arc<Semaphore>,
     budget_bytes: u32,
@@ -59,7 +59,7 @@ impl Link {
         Self {
             peer,
             recorded: Mutex::new(recorded),
-            connection: Mutex::default(),
+            connection: watch::Sender::default(),
             budget: Arc::new(Semaphore::new(budget_bytes as usize)),
             budget_bytes,
             woken: Notify::new(),
@@ -86,6 +86,16 @@ impl Link {
         self.woken.notify_one();
     }
 
+    /// Returns once there is a connection, which is tried for now if it is not up.
+    pub(super) async fn up(&self) {
+        let mut connection = self.connection.subscribe();
+        if connection.borrow_and_update().is_none() {
+            self.wake();
+        }
+        // The sender is in this link, and outlives the wait.
+        let _ = connection.wait_for(Option::is_some).await;
+    }
+
     /// Takes `bytes` of the peer's budget, waiting for answers to earlier entries.
     pub(super) async fn reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let permits = u32::try_from(bytes)
@@ -97,7 +107,7 @@ impl Link {
 
     /// Queues a request; its answer, when it comes, is at the receipt.
     pub(super) async fn send(&self, shard: ShardId, kind: Kind) -> Result<Receipt, LinkError> {
-        let connection = lock(&self.connection).clone();
+        let connection = self.connection.borrow().clone();
         let connection = connection.ok_or(LinkError::Down(self.peer))?;
         let id = connection.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
@@ -154,7 +164,7 @@ pub(super) async fn keep_up(network: Arc<Network>, link: Arc<Link>) {
             () = closed.cancelled() => break,
             outcome = serve(&network, &link) => outcome,
         };
-        let connection = lock(&link.connection).take();
+        let connection = link.connection.send_replace(None);
         if let Some(connection) = connection {
             // Dropping the senders tells those who wait.
             lock(&connection.waiting).clear();
@@ -177,7 +187,7 @@ pub(super) async fn keep_up(network: Arc<Network>, link: Arc<Link>) {
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    let connection = lock(&link.connection).take();
+    let connection = link.connection.send_replace(None);
     if let Some(connection) = connection {
         lock(&connection.waiting).clear();
     }
@@ -201,7 +211,7 @@ async fn serve(network: &Network, link: &Link) -> Result<(), tonic::Status> {
         next_id: AtomicU64::new(1),
         waiting: Mutex::default(),
     });
-    *lock(&link.connection) = Some(Arc::clone(&connection));
+    link.connection.send_replace(Some(Arc::clone(&connection)));
     tracing::debug!(peer = %link.peer, "connected to a peer");
     while let Some(frame) = incoming.message().await? {
         for message in frame.messages {
